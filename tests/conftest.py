@@ -1,0 +1,56 @@
+"""Fixtures and settings that every test shares."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+# The tests run side by side with other work on small machines; tiny tensors gain nothing from more threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests never write to a tracking server that the environment happens to name.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+# Figures go to files; no display is needed.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+import torch
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+SEED = 0
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """Start every test from the same random state, whatever ran before, and undo its changes of torch's global mode."""
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 - third-party code draws from the legacy global generator
+    torch.manual_seed(SEED)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The root of the checkout: `bundles/`, `configs/` and `examples/` lie here."""
+    return REPO_ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Larger real data sets that lie beside the checkout; tests that need them are skipped where they are absent."""
+    folder = REPO_ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the larger data sets are absent: ../shared/data, beside the checkout, does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nih_mini() -> Path:
+    """The embedded ChestX-ray14 subset, in the official layout."""
+    return REPO_ROOT / "examples" / "nih_mini"
