@@ -1,0 +1,119 @@
+"""Read PNG, JPEG and TIFF files to float arrays, and resize them.
+
+Pillow decodes: it is installed with torchvision and matplotlib anyway, and it raises on a truncated file, where OpenCV
+returns a half-filled image after a line on stderr. A 1024 px chest X-ray takes about 11 ms (OpenCV: about 9 ms).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from vitad_med.data.intensity import to_unit_range
+from vitad_med.errors import DataError
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray, torch.Tensor)
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file.
+
+    A file whose colour channels are equal everywhere is grey and comes back with one channel, whatever its mode (RGB,
+    RGBA, palette); an alpha channel is dropped. 8 and 16 bit are kept, see `vitad_med.data.intensity`.
+
+    Returns:
+        float32 array [C, H, W], values 0..1, C = 1 for anything really grey, else 3.
+
+    Raises:
+        DataError: the file is missing, truncated, not an image, or of a pixel type without a full range.
+    """
+    try:
+        return to_unit_range(read_stored(path))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"Cannot use the pixels of {path}: {error}.") from error
+
+
+def read_stored(path: str | Path) -> np.ndarray:
+    """As `read_image`, but the stored integers: uint8 or uint16 array [C, H, W]."""
+    try:
+        with Image.open(path) as picture:
+            pixels = _decode(picture)
+    except FileNotFoundError as error:
+        raise DataError(f"Image file {path} does not exist.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError) as error:
+        reason = "it is not an image format known here" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"Cannot read image {path}: {reason}; copy or download the file again.") from error
+    if pixels.ndim == 2:
+        return pixels[None]
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return red[None].copy()
+    return np.ascontiguousarray(pixels[..., :3].transpose(2, 0, 1))
+
+
+def stored_bits(path: str | Path) -> int:
+    """Bit depth, 8 or 16, from the file's header alone (the pixels are not decoded)."""
+    try:
+        with Image.open(path) as picture:
+            return 16 if picture.mode.startswith("I") else 8
+    except FileNotFoundError as error:
+        raise DataError(f"Image file {path} does not exist.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"Cannot read image {path}: its header is damaged or no image format known here.") from error
+
+
+def _decode(picture: Image.Image) -> np.ndarray:
+    """Pixels of an opened picture: [H, W] or [H, W, 3], uint8 or uint16."""
+    if picture.mode.startswith("I"):  # I;16, I;16B, and I for 16-bit PNG
+        pixels = np.asarray(picture)
+        if pixels.min(initial=0) < 0 or pixels.max(initial=0) > np.iinfo(np.uint16).max:
+            raise ValueError("32-bit integers have no agreed full range; store 8 or 16 bits")
+        return pixels.astype(np.uint16)
+    if picture.mode in ("L", "RGB"):
+        return np.asarray(picture)
+    if picture.mode in ("1", "LA", "La"):
+        return np.asarray(picture.convert("L"))
+    if picture.mode == "F":
+        raise ValueError("floating-point files have no agreed full range; store 8 or 16 bits")
+    return np.asarray(picture.convert("RGBA"))[..., :3]
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Repeat one channel to three, or reduce three to luma (ITU-R BT.601).
+
+    Args:
+        image: float [1 or 3, H, W].
+        channels: 1 or 3.
+    """
+    if image.shape[0] == channels:
+        return image
+    if channels == 1:
+        return np.tensordot(LUMA, image, axes=(0, 0))[None].astype(image.dtype)
+    return np.repeat(image, channels, axis=0)
+
+
+def resize(image: ArrayOrTensor, size: int | tuple[int, int]) -> ArrayOrTensor:
+    """Resize bilinearly with antialiasing, the whole image to the whole grid: nothing is cropped, aspect is not kept.
+
+    Args:
+        image: float array or tensor [..., H, W].
+        size: side, or (height, width), in pixels.
+
+    Returns:
+        The same kind and type, [..., height, width].
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    tensor = torch.as_tensor(image)
+    flat = tensor.reshape(1, -1, *tensor.shape[-2:])
+    out = torch.nn.functional.interpolate(flat, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    out = out.reshape(*tensor.shape[:-2], height, width)
+    return out.numpy() if isinstance(image, np.ndarray) else out

@@ -1,0 +1,87 @@
+"""Patient-level splits, and digests that say which data a result came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from vitad_med.data.case import Case
+from vitad_med.errors import ConfigError, DataError
+
+
+def held_out_ids(patient_ids: Iterable[str], fraction: float, seed: int) -> set[str]:
+    """Choose round(fraction * patients) patients, at least one when fraction > 0.
+
+    Patients are ranked by SHA-256 of seed and id, so the choice depends on no library's random generator and on no
+    order.
+
+    Raises:
+        ConfigError: fraction outside [0, 1).
+        DataError: nobody would be left on one side.
+    """
+    if not 0 <= fraction < 1:
+        raise ConfigError(f"val_fraction is {fraction}; give a fraction of patients of at least 0 and below 1.")
+    patients = sorted(set(patient_ids))
+    if fraction == 0 or not patients:
+        return set()
+    count = max(1, round(fraction * len(patients)))
+    if count >= len(patients):
+        raise DataError(
+            f"A val_fraction of {fraction} of {len(patients)} patients leaves no patient to train on; lower it."
+        )
+    ranked = sorted(patients, key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
+    return set(ranked[:count])
+
+
+def hold_out_patients(cases: Sequence[Case], fraction: float, seed: int = 0) -> tuple[list[Case], list[Case]]:
+    """Split cases by patient.
+
+    Returns:
+        (kept, held): all images of a patient are in the same list; order is preserved; `Case.split` is unchanged.
+    """
+    held = held_out_ids((case.patient_id for case in cases), fraction, seed)
+    return (
+        [case for case in cases if case.patient_id not in held],
+        [case for case in cases if case.patient_id in held],
+    )
+
+
+def patients_in_several_splits(cases: Iterable[Case]) -> list[str]:
+    """Patient ids that occur in more than one of train, val and test, sorted."""
+    splits: dict[str, set[str]] = {}
+    for case in cases:
+        splits.setdefault(case.patient_id, set()).add(case.split)
+    return sorted(patient for patient, found in splits.items() if len(found) > 1)
+
+
+def split_digest(cases: Iterable[Case]) -> str:
+    """SHA-256 (hex) over the sorted (split, case_id, patient_id, label): who is on which side, not the pixels."""
+    lines = sorted(f"{case.split}\t{case.case_id}\t{case.patient_id}\t{case.label}\n" for case in cases)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def data_digest(cases: Iterable[Case]) -> str:
+    """SHA-256 (hex) over the cases' rows, boxes and the content of their image and mask files.
+
+    Equal wherever the same files lie. Reads every file once (about 1 s for a gigabyte), decodes none.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for case in sorted(cases, key=lambda case: (case.split, case.case_id)):
+        row = [case.split, case.case_id, case.patient_id, case.label, case.sex, case.view, case.age, case.findings]
+        boxes = [(box.x, box.y, box.width, box.height, box.finding) for box in case.boxes]
+        digest.update(repr([*row, boxes]).encode())
+        digest.update(_file_digest(case.image_path))
+        digest.update(_file_digest(case.mask_path) if case.mask_path else b"-")
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
