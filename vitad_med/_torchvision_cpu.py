@@ -9,6 +9,7 @@ uses neither ``torchvision.ops.nms`` nor ``torchvision.io``.
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 from pathlib import Path
 
@@ -27,12 +28,14 @@ def _extension_loads() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True
-    for extension in Path(spec.origin).parent.glob("_C*"):
-        try:
-            torch.ops.load_library(str(extension))
-        except OSError:
-            return False
-        return True
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        extension = Path(spec.origin).parent / f"_C{suffix}"
+        if extension.is_file():
+            try:
+                torch.ops.load_library(str(extension))
+            except OSError:
+                return False
+            return True
     return False
 
 
@@ -47,7 +50,7 @@ def ensure_importable() -> bool:
         return True
     if _extension_loads():
         return False
-    _library = torch.library.Library("torchvision", "FRAGMENT")  # noqa: TOR901 - kept alive on purpose
+    _library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS.values():
         _library.define(schema)
     return True
