@@ -1,0 +1,91 @@
+"""What age, sex and view alone say about the label: the null against which every image AUROC is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from vitad_med.data.case import UNKNOWN, Case
+from vitad_med.errors import DataError
+
+AGE_BANDS = ((0, 17), (18, 39), (40, 64), (65, None))
+
+
+def age_band(age: float | None) -> str:
+    """Name of the age band: ``0-17``, ``18-39``, ``40-64``, ``65+`` or ``unknown``."""
+    if age is None or not np.isfinite(age) or age < 0:
+        return UNKNOWN
+    for low, high in AGE_BANDS:
+        if high is None:
+            return f"{low}+"
+        if age < high + 1:
+            return f"{low}-{high}"
+    return UNKNOWN
+
+
+def view_age_strata(cases: Sequence[Case]) -> NDArray[np.str_]:
+    """Stratum of each image for the conditioned image AUROC: view x age band, e.g. ``PA|40-64``."""
+    return np.array([f"{case.view}|{age_band(case.age)}" for case in cases])
+
+
+def metadata_null(cases: Sequence[Case], folds: int = 5, seed: int = 0) -> NDArray[np.float64]:
+    """Score each image by a logistic model that has seen no pixel and no image of the same patient.
+
+    The features are age, age squared, sex, view and their products, standardised on the training folds. A missing age
+    takes the mean of the training folds and a missing sex or view the middle between its two values; each is flagged
+    by a feature of its own.
+
+    Args:
+        cases: images of both classes.
+        folds: number of folds; all images of a patient are in the same one.
+        seed: of the assignment of patients to folds.
+
+    Returns:
+        float64 [N], log odds of being abnormal.
+
+    Raises:
+        DataError: fewer than two patients have images of one of the classes.
+    """
+    labels = np.array([case.label for case in cases])
+    patients = np.array([case.patient_id for case in cases])
+    per_class = [len(np.unique(patients[labels == label])) for label in (0, 1)]
+    if min(per_class) < 2:
+        raise DataError(
+            f"the metadata null needs two patients of each class, there are {per_class[0]} with normal and "
+            f"{per_class[1]} with abnormal images."
+        )
+    splitter = StratifiedGroupKFold(n_splits=min(folds, *per_class), shuffle=True, random_state=seed)
+    scores = np.zeros(len(cases))
+    for train, test in splitter.split(np.zeros((len(cases), 1)), labels, patients):
+        ages = [case.age for case in (cases[i] for i in train) if case.age is not None]
+        fill = float(np.mean(ages)) if ages else 0.0
+        features = _features(cases, fill)
+        if len(np.unique(labels[train])) < 2:
+            # Nothing can be learned from one class; equal scores say so.
+            continue
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        model.fit(features[train], labels[train])
+        scores[test] = model.decision_function(features[test])
+    return scores
+
+
+def _features(cases: Sequence[Case], age_fill: float) -> NDArray[np.float64]:
+    age = np.array([age_fill if case.age is None else case.age for case in cases], dtype=np.float64)
+    # Centred at a fixed adult age, so that age and its square are not collinear.
+    age = (age - 50.0) / 20.0
+    sex = np.array([{"M": 1.0, "F": -1.0}.get(case.sex, 0.0) for case in cases])
+    view = np.array([{"AP": 1.0, "PA": -1.0}.get(case.view, 0.0) for case in cases])
+    missing = [
+        [case.age is None for case in cases],
+        [case.sex not in ("M", "F") for case in cases],
+        [case.view not in ("AP", "PA") for case in cases],
+    ]
+    products = [age * sex, age * view, age**2 * sex, age**2 * view, sex * view, age * sex * view, age**2 * sex * view]
+    columns = [age, age**2, sex, view, *products, *(np.array(m, dtype=np.float64) for m in missing)]
+    return np.stack(columns, axis=1)
