@@ -192,13 +192,14 @@ def _boxes_by_stem(root: Path) -> dict[str, tuple[Box, ...]]:
 def _to_cases(rows: pd.DataFrame, boxes: dict[str, tuple[Box, ...]], paths: dict[str, Path], root: Path) -> list[Case]:
     findings = {text: () if text == tables.NO_FINDING else tuple(text.split("|")) for text in rows["findings"].unique()}
     columns = ("name", "stem", "patient_id", "findings", "split", "sex", "view", "age")
+    images = root / "images"
     cases = []
     for name, stem, patient, text, split, sex, view, age in zip(*(rows[c].tolist() for c in columns), strict=True):
         cases.append(
             Case(
                 case_id=stem,
                 patient_id=patient,
-                image_path=paths.get(stem) or root / "images" / name,
+                image_path=paths.get(stem) or images / name,
                 source=SOURCE,
                 split=split,
                 label=int(bool(findings[text]) or stem in boxes),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -112,10 +113,10 @@ def read_boxes(path: Path) -> pd.DataFrame:
 
 def read_list(path: Path) -> list[str]:
     """Stems of an official list, one image name a line, in file order; empty lines are skipped."""
-    names = pd.Series([line.strip() for line in _text(path).splitlines() if line.strip()], dtype=str)
-    if names.empty:
+    stems = [line.strip().rsplit(".", 1)[0] for line in _text(path).splitlines() if line.strip()]
+    if not stems:
         raise DataError(f"{path} names no image; download the list again.")
-    return _stems(names).tolist()
+    return stems
 
 
 def _stems(names: pd.Series) -> pd.Series:
@@ -124,12 +125,15 @@ def _stems(names: pd.Series) -> pd.Series:
 
 def _years(ages: pd.Series, path: Path) -> pd.Series:
     """``58``, ``058Y``, ``013M``, ``005D`` -> years; empty -> NaN."""
-    parts = ages.str.upper().str.extract(r"^(\d+(?:\.\d+)?)\s*([YMWD]?)$")
-    unreadable = parts[0].isna() & (ages != "")
-    if unreadable.any():
-        row = int(unreadable.to_numpy().argmax())
-        raise DataError(f"{path}: line {row + 2} has the age {ages.iloc[row]!r}; write years, or leave it empty.")
-    return pd.to_numeric(parts[0]) * parts[1].fillna("").map(_YEARS_PER_UNIT)
+    years = {"": float("nan")}
+    for text in ages.unique():  # about a hundred different ones in 112,120 rows
+        parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([YMWD]?)", text.upper())
+        if parts:
+            years[text] = float(parts[1]) * _YEARS_PER_UNIT[parts[2]]
+        elif text:
+            row = ages.tolist().index(text)
+            raise DataError(f"{path}: line {row + 2} has the age {text!r}; write years, or leave it empty.")
+    return ages.map(years).astype(float)
 
 
 def _text(path: Path) -> str:
