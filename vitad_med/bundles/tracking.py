@@ -1,0 +1,308 @@
+"""Experiment tracking in MLflow: a sqlite file under ``output_dir`` by default, a server by URI, or none."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import math
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.telemetry
+import torch
+from ignite.engine import Engine
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
+from monai.bundle import ConfigParser
+from monai.handlers import MLFlowHandler
+from monai.utils import path_to_sqlite_uri
+
+from vitad_med.bundles.provenance import git_commit, publishable
+from vitad_med.bundles.running import running_parser
+from vitad_med.errors import ConfigError, DataError, StorageError
+
+# Data sets whose pictures and file names are public; pictures of any other never leave the output folder.
+PUBLIC_DATA = frozenset({"nih_chestxray14", "mvtec"})
+PRIVATE_KEYS = frozenset({"tracking_uri"})  # may carry a password
+DATABASE = "mlflow.db"
+RUN_FILE = "mlflow_run.json"
+STATUS = {kind: RunStatus.to_string(kind) for kind in (RunStatus.FINISHED, RunStatus.KILLED)}
+HTTP_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+MAX_PARAM_LENGTH = 500
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingHandler(MLFlowHandler):
+    """MONAI's MLFlowHandler with runs that survive a resume and hold no path, user name or patient data.
+
+    On start it logs parameters and the resolved config; after every epoch the numbers in ``engine.state.metrics``, one
+    step an epoch; at the end the metrics document and pictures. A run that stops early is marked KILLED, and is
+    continued when training resumes in the same folder. A tracking fault after the start is logged and does not stop the
+    engine. Only the client API is used: MLflow's fluent API would tag runs with user and script path.
+
+    Args:
+        tracking_uri: sqlite or http(s) URI.
+        output_dir: keeps the run's id for resuming.
+        experiment: MLflow experiment, one for each bundle.
+        kind: ``train`` or ``evaluate``, the run's name.
+        params: scalars by name.
+        config: resolved config, logged as ``config.json``.
+        metrics_file: metrics document (schema vitad_med/metrics/1) to log at the end.
+        pictures: files or folders to log at the end.
+    """
+
+    default_tracking_params: list[str] = []  # noqa: RUF012 - MONAI's name and type; epochs are among the parameters
+    cur_run: Any
+    experiment: Any
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        output_dir: Path,
+        experiment: str,
+        kind: str,
+        *,
+        params: Mapping[str, Any],
+        config: Mapping[str, Any],
+        metrics_file: Path | None = None,
+        pictures: Sequence[Path] = (),
+    ) -> None:
+        super().__init__(
+            tracking_uri=tracking_uri,
+            iteration_log=False,
+            experiment_name=experiment,
+            run_name=kind,
+            artifacts=list(pictures),
+            close_on_complete=True,
+            artifact_location=(output_dir.resolve() / "mlflow").as_uri() if tracking_uri.startswith("sqlite") else None,
+        )
+        # The base class lets MLFLOW_TRACKING_URI win over its argument: here the config key decides where data goes.
+        self.client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+        self.run_file = output_dir / RUN_FILE
+        self.params = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
+        self.config = config
+        self.metrics_file = metrics_file
+
+    def start(self, engine: Engine) -> None:
+        """Open the run; a resumed engine (its epoch is above 0) continues the run of this folder.
+
+        Raises:
+            ConfigError: the server does not answer or the database cannot be opened.
+        """
+        try:
+            self._set_experiment()
+            self.cur_run = self._earlier_run() if engine.state.epoch > 0 else None
+            if self.cur_run is None:
+                self.cur_run = self.client.create_run(self.experiment.experiment_id, run_name=self.run_name)
+                self._remember_run()
+            else:
+                self.client.update_run(self._run_id, status="RUNNING")
+            atexit.register(self._stopped_early)
+            self._log_params(self._new_params(engine.state.epoch))
+            self.client.log_dict(self._run_id, dict(self.config), "config.json")
+        except (MlflowException, OSError) as error:
+            raise ConfigError(
+                f"tracking does not work ({str(error).splitlines()[0][:200]}): "
+                "correct --tracking_uri, or use --tracking_uri none"
+            ) from error
+
+    def epoch_completed(self, engine: Engine) -> None:
+        """Log every real number in ``engine.state.metrics``, nested names joined by ``/``."""
+        self._try(self._log_metrics, flat_numbers(engine.state.metrics), step=engine.state.epoch)
+
+    def complete(self, engine: Engine | None = None) -> None:
+        """Log the metrics document and the pictures."""
+        if self.metrics_file is not None and self.metrics_file.is_file():
+            self._try(self._log_document, self.metrics_file)
+        for path in self._parse_artifacts():
+            self._try(self.client.log_artifact, self._run_id, path, "pictures")
+
+    def close(self, engine: Engine | None = None) -> None:
+        """Mark the run finished and release the database."""
+        atexit.unregister(self._stopped_early)
+        self._try(super().close)
+
+    def _stopped_early(self) -> None:
+        if self.cur_run is not None:
+            self._try(self.client.set_terminated, self._run_id, STATUS[RunStatus.KILLED])
+
+    def _log_document(self, path: Path) -> None:
+        self._log_metrics(document_numbers(json.loads(path.read_text(encoding="utf-8"))), step=0)
+        self.client.log_artifact(self._run_id, str(path))
+
+    def _new_params(self, epoch: int) -> dict[str, str]:
+        """MLflow writes a parameter once: a resumed run adds the changed ones only, under a name that says so."""
+        known = self.client.get_run(self._run_id).data.params
+        fresh = {name: value for name, value in self.params.items() if name not in known}
+        changed = {name: value for name, value in self.params.items() if known.get(name, value) != value}
+        fresh.update({f"{name}.after_epoch_{epoch}": value for name, value in changed.items()})
+        return {name: value for name, value in fresh.items() if name not in known}
+
+    def _earlier_run(self) -> Any | None:
+        try:
+            stored = json.loads(self.run_file.read_text(encoding="utf-8"))
+            return self.client.get_run(stored[self.run_name])
+        except (OSError, ValueError, KeyError, MlflowException):
+            return None  # first start, or another store: begin a new run
+
+    def _remember_run(self) -> None:
+        try:
+            stored = json.loads(self.run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            stored = {}
+        stored[self.run_name] = self._run_id
+        self.run_file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.run_file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(stored), encoding="utf-8")
+        os.replace(temporary, self.run_file)
+
+    @property
+    def _run_id(self) -> str:
+        return str(self.cur_run.info.run_id)
+
+    @staticmethod
+    def _try(action: Any, *arguments: Any, **options: Any) -> None:
+        try:
+            action(*arguments, **options)
+        except (MlflowException, OSError, ValueError) as error:
+            logger.warning("not tracked: %s", str(error).splitlines()[0])
+
+
+def track(
+    *,
+    tracking_uri: str,
+    output_dir: str | Path,
+    bundle_root: str | Path,
+    kind: str,
+    data: str,
+    split_digest: str | None = None,
+    metrics_file: str | Path | None = None,
+    pictures: Sequence[str | Path] = (),
+) -> TrackingHandler | None:
+    """The tracking handler of a bundle config; the parameters are the config's own top-level scalars.
+
+    Args:
+        tracking_uri: ``sqlite`` (``<output_dir>/mlflow.db``), a sqlite or http(s) URI, or ``none``.
+        output_dir: where results go; artifacts of a sqlite store lie in ``<output_dir>/mlflow``.
+        bundle_root: the bundle's folder; its name is the experiment's.
+        kind: ``train`` or ``evaluate``.
+        data: name of the data source; pictures are logged only of public ones.
+        split_digest: SHA-256 of the split.
+        metrics_file: metrics document to log at the end.
+        pictures: files or folders to log at the end.
+
+    Returns:
+        A handler, or None (which MONAI leaves out of a list of handlers) when off and on ranks above 0.
+
+    Raises:
+        ConfigError: ``tracking_uri`` is of no supported kind.
+        StorageError: ``output_dir`` cannot be made.
+    """
+    if tracking_uri.lower() == "none" or _rank() > 0:
+        return None
+    folder = Path(output_dir)
+    uri = _store_uri(tracking_uri, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make output_dir '{folder}': {error.strerror}; choose another") from error
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    mlflow.telemetry.set_telemetry_client()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    params, config = _settings()
+    params["vitad_med"] = version("vitad-med")
+    params["torch"] = torch.__version__
+    params["git_commit"] = git_commit(bundle_root) or "none"
+    if split_digest is not None:
+        params["split_digest"] = split_digest
+    if pictures and data not in PUBLIC_DATA:
+        logger.info("pictures stay in %s: only those of public data sets are tracked", folder)
+        pictures = ()
+    return TrackingHandler(
+        uri,
+        folder,
+        Path(bundle_root).resolve().name,
+        kind,
+        params=params,
+        config=config,
+        metrics_file=None if metrics_file is None else Path(metrics_file),
+        pictures=[Path(path) for path in pictures],
+    )
+
+
+def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Real numbers of a nested mapping by name, e.g. ``{"loss": 0.3, "grad/norm": 1.2}``; anything else is left out."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        label = prefix + str(name).replace("=", "-").replace(",", "/")
+        if isinstance(value, Mapping):
+            found.update(flat_numbers(value, label + "/"))
+        elif _is_number(value):
+            found[label] = float(value)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def document_numbers(document: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of a metrics document by ``<cohort>/<metric>`` and ``<cohort>/null/<map>/<metric>``.
+
+    Raises:
+        DataError: the document is of another schema.
+    """
+    if document.get("schema") != "vitad_med/metrics/1":
+        raise DataError(f"metrics document of schema {document.get('schema')!r}, wanted 'vitad_med/metrics/1'")
+    cohorts = {
+        name: {
+            **{metric: result["value"] for metric, result in cohort["metrics"].items()},
+            "null": cohort.get("nulls", {}),
+            "n_images": cohort["n_images"],
+        }
+        for name, cohort in document["cohorts"].items()
+    }
+    return {name: value for name, value in flat_numbers(cohorts).items() if math.isfinite(value)}
+
+
+def _settings() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Top-level scalars of the running config, and the whole of it, both fit to be published."""
+    parser = running_parser()
+    if parser is None:
+        return {}, {}
+    raw = {key: value for key, value in parser.get().items() if key not in (ConfigParser.meta_key, *PRIVATE_KEYS)}
+    resolved = parser.ref_resolver.resolved_content
+    params = {}
+    for key, value in raw.items():
+        current = resolved.get(key, value)
+        if isinstance(current, torch.device):
+            current = str(current)
+        if isinstance(current, (str, bool, int, float, Path)) and not key.startswith("_"):
+            params[key] = publishable(current)
+    return params, publishable(raw)
+
+
+def _store_uri(tracking_uri: str, folder: Path) -> str:
+    if tracking_uri == "sqlite":
+        return path_to_sqlite_uri(folder / DATABASE)
+    if tracking_uri.startswith(("http://", "https://")):
+        for name, value in HTTP_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        return tracking_uri
+    if tracking_uri.startswith("sqlite:///"):
+        return tracking_uri
+    raise ConfigError(f"--tracking_uri is {tracking_uri!r}, but must be 'sqlite', 'none' or a sqlite/http(s) URI")
+
+
+def _rank() -> int:
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

@@ -1,0 +1,162 @@
+"""Checks config values before anything is built: types as declared, ranges of the keys all bundles share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from vitad_med.errors import ConfigError
+
+Rule = Callable[[str, Any], None]
+MAX_SEED = 2**32 - 1  # numpy's legacy generator takes 32 bits
+
+
+def check_types(declared: Any, given: Any, path: tuple[str, ...] = ()) -> None:
+    """A number, truth value or text stays what the bundle's config declares; references and expressions pass.
+
+    Raises:
+        ConfigError: names the key, its value and what it must be.
+    """
+    if isinstance(declared, Mapping) and isinstance(given, Mapping):
+        if declared.get("_target_") == given.get("_target_"):
+            for key in declared.keys() & given.keys():
+                if not str(key).startswith("_"):
+                    check_types(declared[key], given[key], (*path, str(key)))
+        return
+    if isinstance(given, str) and given.startswith(("$", "@", "%")):
+        return
+    if isinstance(declared, str) and declared.startswith(("$", "@", "%")):
+        return
+    name = "#".join(path)
+    if isinstance(declared, bool):
+        boolean(name, given)
+    elif isinstance(declared, int):
+        integer()(name, given)
+    elif isinstance(declared, float):
+        number()(name, given)
+    elif isinstance(declared, str) and not isinstance(given, str):
+        _refuse(name, given, "text", "quote it twice on a command line, e.g. '\"5\"'")
+
+
+def check_values(values: Mapping[str, Any], choices: Mapping[str, Sequence[Any]] | None = None) -> None:
+    """Ranges of the keys that all bundles share, and of ``choices``.
+
+    Args:
+        values: evaluated top-level values by key; keys without a rule are not looked at.
+        choices: allowed values by key.
+
+    Raises:
+        ConfigError: names the key, its value and the remedy.
+    """
+    for key, rule in RULES.items():
+        if key in values:
+            rule(key, values[key])
+    for key, allowed in (choices or {}).items():
+        if key in values and values[key] not in allowed:
+            _refuse(key, values[key], "one of " + ", ".join(repr(item) for item in allowed))
+    if "image_size" in values and isinstance(values.get("backbone"), str):
+        check_patch_multiple("image_size", values["image_size"], values["backbone"])
+
+
+def boolean(name: str, value: Any) -> None:
+    """True or False, not the text 'true'."""
+    if not isinstance(value, bool):
+        _refuse(name, value, "True or False", f"e.g. --{name} True")
+
+
+def integer(low: int | None = None, high: int | None = None) -> Rule:
+    """A whole number in low..high."""
+
+    def rule(name: str, value: Any) -> None:
+        wanted = "a whole number" + (f" of at least {low}" if low is not None else "")
+        if isinstance(value, bool) or not isinstance(value, int):
+            _refuse(name, value, wanted, f"e.g. --{name} {1 if low is None else max(low, 1)}")
+        if low is not None and value < low:
+            _refuse(name, value, wanted)
+        if high is not None and value > high:
+            _refuse(name, value, f"at most {high}")
+
+    return rule
+
+
+def number(low: float | None = None, high: float | None = None, *, open_low: bool = False) -> Rule:
+    """A finite number in low..high; ``open_low`` excludes the lower end."""
+
+    def rule(name: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            _refuse(name, value, "a finite number")
+        if low is not None and (value < low or (open_low and value == low)):
+            _refuse(name, value, f"{'greater than' if open_low else 'at least'} {low:g}")
+        if high is not None and value > high:
+            _refuse(name, value, f"at most {high:g}")
+
+    return rule
+
+
+def text(name: str, value: Any) -> None:
+    """Text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        _refuse(name, value, "text that is not empty")
+
+
+def device(name: str, value: Any) -> None:
+    """A torch device that this machine has."""
+    try:
+        wanted = torch.device(value)
+    except (RuntimeError, TypeError):
+        _refuse(name, value, "a torch device such as cpu, cuda or cuda:1")
+    available = available_devices()
+    label = wanted.type if wanted.index in (None, 0) else str(wanted)
+    if label not in available:
+        _refuse(name, str(value), "a device that this machine has: " + ", ".join(available), f"e.g. --{name} cpu")
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that torch can use here, e.g. ``["cpu", "cuda", "cuda:1"]``; index 0 has the bare name."""
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names += ["cuda", *(f"cuda:{index}" for index in range(1, torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return names
+
+
+def check_patch_multiple(name: str, value: int, backbone: str) -> None:
+    """The image side is a multiple of the patch side that a timm name such as ``vit_tiny_patch16_224`` states."""
+    found = re.search(r"patch(\d+)", backbone)
+    if found is None:
+        return
+    patch = int(found.group(1))
+    if value % patch:
+        below = value // patch * patch
+        near = f"{below} or {below + patch}" if below else str(patch)
+        _refuse(name, value, f"a multiple of the patch size {patch} of {backbone}", f"e.g. {near}")
+
+
+RULES: dict[str, Rule] = {
+    "epochs": integer(1),
+    "batch_size": integer(1),
+    "micro_batch_size": integer(1),
+    "image_size": integer(1),
+    "eval_size": integer(1),
+    "seed": integer(0, MAX_SEED),
+    "num_workers": integer(0),
+    "replicates": integer(0),
+    "val_interval": integer(1),
+    "learning_rate": number(0, open_low=True),
+    "amp": boolean,
+    "device": device,
+    "data": text,
+    "dataset_dir": text,
+    "output_dir": text,
+    "weights": text,
+    "tracking_uri": text,
+}
+
+
+def _refuse(name: str, value: Any, wanted: str, example: str = "") -> None:
+    raise ConfigError(f"--{name} is {value!r}, but must be {wanted}" + (f" ({example})" if example else ""))
