@@ -10,8 +10,8 @@ import pytest
 
 PACKAGE = "vitad_med"
 
-# From the ground up. A unit (a module or sub-package directly under vitad_med) imports from lower levels only: never from
-# its own level, so synthesis knows no network, and never from above, so nobody imports the command line.
+# From the ground up. A unit (a module or sub-package directly under vitad_med) imports from lower levels only: never
+# from its own level, so synthesis knows no network, and never from above, so nobody imports the command line.
 LEVELS = (
     {"errors", "_torchvision_cpu"},
     {"checkpoint", "digests", "reproducibility"},

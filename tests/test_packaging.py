@@ -1,0 +1,103 @@
+"""What pip installs: pins, licences, the contents of the wheel, and no trace of the machine it was written on."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from vitad_med import __version__
+
+PIN = re.compile(r"([A-Za-z0-9_.-]+)==([0-9][0-9A-Za-z.]*)")
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def project(repo_root: Path) -> dict:
+    return tomllib.loads((repo_root / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def pins(repo_root: Path) -> dict[str, str]:
+    """Normalised name -> version."""
+    lines = [line for line in (repo_root / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not PIN.fullmatch(line)] == []
+    return {normal(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def requirements(project: dict) -> list[str]:
+    extras = project["optional-dependencies"].values()
+    return [*project["dependencies"], *(requirement for extra in extras for requirement in extra)]
+
+
+def test_every_requirement_is_pinned_at_or_above_its_lower_bound(project: dict, pins: dict[str, str]) -> None:
+    for requirement in requirements(project):
+        name, _, bound = requirement.partition(">=")
+        version = pins[normal(name)]
+        if bound:
+            numbers = [[int(part) for part in re.findall(r"\d+", text)] for text in (version, bound)]
+            assert numbers[0] >= numbers[1], requirement
+
+
+def test_torch_has_no_upper_bound(project: dict) -> None:
+    assert [r for r in project["dependencies"] if re.match(r"torch\b", r)] == ["torch>=2.8"]
+
+
+def test_the_version_is_one(project: dict) -> None:
+    assert project["version"] == __version__
+
+
+def test_only_the_tested_python_is_claimed(project: dict) -> None:
+    claimed = [c.rsplit(" ", 1)[1] for c in project["classifiers"] if c.startswith("Programming Language :: Python")]
+    assert claimed == ["3.11"]
+
+
+def test_third_party_lists_every_pinned_package_with_a_licence(repo_root: Path, pins: dict[str, str]) -> None:
+    page = (repo_root / "THIRD_PARTY.md").read_text()
+    table = page[page.index("<!-- packages") : page.index("<!-- end of packages")]
+    rows = re.findall(r"^\| ([\w.-]+) \| ([\w.]+) \| ([^|]+) \| [^|]* \|$", table, re.M)
+    listed = {normal(name): version for name, version, _ in rows}
+    assert listed == pins
+    assert all(licence.strip() for _, _, licence in rows)
+
+
+def test_tracked_text_names_no_machine_path_or_registry_host(repo_root: Path) -> None:
+    if not (repo_root / ".git").exists():
+        pytest.skip("not a git checkout, so there is no list of tracked files")
+    # Joined at run time, so that this file does not find itself.
+    forbidden = ["/" + "work/", "/" + "opt/wheels", "/" + "opt/pypi", "files.python" + "hosted.org", "index" + "-url"]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repo_root, capture_output=True, text=True, check=True).stdout
+    found = []
+    for name in listed.split("\0"):
+        path = repo_root / name
+        if not name or not path.is_file():
+            continue
+        content = path.read_bytes()
+        found += [f"{name}: {word}" for word in forbidden if b"\0" not in content and word.encode() in content]
+    assert found == []
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_whole_package(repo_root: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copytree(repo_root / "vitad_med", source / "vitad_med", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md"):
+        shutil.copy(repo_root / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path]
+    result = subprocess.run([*command, source], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("vitad_med/")}
+    code = {path for path in (repo_root / "vitad_med").rglob("*") if path.suffix in (".py", ".safetensors")}
+    expected = {path.relative_to(repo_root).as_posix() for path in code} | {"vitad_med/py.typed"}
+    assert held == expected
