@@ -45,7 +45,7 @@ def resized_array(
         Read-only when memory-mapped.
 
     Raises:
-        DataError: no case, or an image is missing or damaged.
+        DataError: no case, or an image is missing, damaged, or constant (all black).
         StorageError: the file cannot be written; no part of it is left.
     """
     if not cases:
@@ -75,7 +75,13 @@ def _resized(
     """Decode on all cores, in order, with a bounded number of images under way."""
 
     def work(case: Case) -> np.ndarray:
-        return from_unit_range(to_channels(resize(read_image(case.image_path), size), channels), dtype)
+        image = read_image(case.image_path)
+        if image.min() == image.max():
+            raise DataError(
+                f"Image {case.image_path} is empty: every pixel is {image.flat[0]:g}; replace the file, or remove it "
+                "from the data set."
+            )
+        return from_unit_range(to_channels(resize(image, size), channels), dtype)
 
     workers = min(os.cpu_count() or 1, 16)
     waiting = iter(cases)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from vitad_med.data import chestxray14_tables as tables
 from vitad_med.data.case import Box, Case
-from vitad_med.data.image_io import IMAGE_SUFFIXES
+from vitad_med.data.folders import dataset_folder, images_in
 from vitad_med.data.splits import held_out_ids
 from vitad_med.errors import ConfigError, DataError
 
@@ -82,29 +82,19 @@ def read_chestxray14(
     return _to_cases(chosen.sort_values("stem"), boxes, paths, root)
 
 
-def dataset_folder(dataset_dir: str | Path) -> Path:
-    """The folder as a Path; DataError when it does not exist or is empty."""
-    root = Path(dataset_dir).expanduser()
-    if not root.is_dir():
-        raise DataError(f"dataset_dir {root} is not a folder; give the folder of the data set.")
-    if not any(root.iterdir()):
-        raise DataError(f"dataset_dir {root} is empty; give the folder of the data set.")
-    return root
+def image_files(root: Path) -> list[Path]:
+    """Every image file under ``images/`` and ``images_*/images/``."""
+    folders = [root / "images", *sorted(root.glob("images_*/images"))]
+    return [file for folder in folders if folder.is_dir() for file in images_in(folder)]
 
 
 def image_paths(root: Path) -> dict[str, Path]:
-    """Stem -> file for every image under ``images/`` and ``images_*/images/``; a PNG wins over a JPEG of one stem."""
+    """Stem -> file; where a stem has several files a PNG wins, then the first found."""
     found: dict[str, Path] = {}
-    for folder in [root / "images", *sorted(root.glob("images_*/images"))]:
-        if not folder.is_dir():
-            continue
-        with os.scandir(folder) as files:
-            names = sorted(file.name for file in files)
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            suffix = suffix.lower()
-            if suffix in IMAGE_SUFFIXES and (stem not in found or suffix == ".png"):
-                found[stem] = folder / name
+    for file in image_files(root):
+        stem, suffix = os.path.splitext(file.name)
+        if stem not in found or (suffix.lower() == ".png" and found[stem].suffix.lower() != ".png"):
+            found[stem] = file
     return found
 
 

@@ -57,7 +57,12 @@ def patients_in_several_splits(cases: Iterable[Case]) -> list[str]:
 
 def split_digest(cases: Iterable[Case]) -> str:
     """SHA-256 (hex) over the sorted (split, case_id, patient_id, label): who is on which side, not the pixels."""
-    lines = sorted(f"{case.split}\t{case.case_id}\t{case.patient_id}\t{case.label}\n" for case in cases)
+    return split_digest_of_rows((case.split, case.case_id, case.patient_id, case.label) for case in cases)
+
+
+def split_digest_of_rows(rows: Iterable[tuple[str, str, str, int]]) -> str:
+    """`split_digest` for rows (split, case_id, patient_id, label) of a table."""
+    lines = sorted(f"{split}\t{case_id}\t{patient_id}\t{label}\n" for split, case_id, patient_id, label in rows)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
