@@ -51,8 +51,8 @@ class SyntheticBatch:
 class SyntheticScheme(Protocol):
     """A way to turn normal images into anomalies with a known mask.
 
-    Both paths make the same anomaly from the same ``(seed, index)``: masks are identical, images agree to 1e-4. A scheme
-    that needs other images (foreign patches, textures) is given their source when it is constructed.
+    Both paths make the same anomaly from the same ``(seed, index)``: masks are identical, images agree to 1e-4. A
+    scheme that needs other images (foreign patches, textures) is given their source when it is constructed.
     """
 
     @property
@@ -60,9 +60,7 @@ class SyntheticScheme(Protocol):
         """Whether ``saliency`` must be given; False means None will do and no network has to run."""
         ...
 
-    def sample(
-        self, image: np.ndarray, saliency: np.ndarray | None, seed: Seed, *, index: int = 0
-    ) -> SyntheticSample:
+    def sample(self, image: np.ndarray, saliency: np.ndarray | None, seed: Seed, *, index: int = 0) -> SyntheticSample:
         """Make one anomaly on the CPU from ``image`` [C, H, W] and its saliency [h, w]."""
         ...
 

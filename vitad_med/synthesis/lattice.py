@@ -5,7 +5,8 @@ McCrea and Whipple 1940):
 
     a(x, y) = 1/(2 pi) integral_0^pi (1 - cos(x t) exp(-|y| s(t))) / sinh s(t) dt,   cosh s = 2 - cos t,
 
-with a(0, 0) = 0, a(1, 0) = 1/4, a(1, 1) = 1/pi. It depends on the offset only, so one table serves regions of any shape.
+with a(0, 0) = 0, a(1, 0) = 1/4, a(1, 1) = 1/pi. It depends on the offset only, so one table serves regions of any
+shape.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ class LocationLaw:
     """A probability over the pixels of an image, made from a coarse saliency map.
 
     The image-sized law is the bilinear resize (half-pixel centres, edges replicated, as ``torch.interpolate`` with
-    ``align_corners=False``) of the law on the grid, renormalised. Resizing is separable, so a pixel is drawn exactly from
-    its row marginal and its column conditional without the image-sized map ever being formed.
+    ``align_corners=False``) of the law on the grid, renormalised. Resizing is separable, so a pixel is drawn exactly
+    from its row marginal and its column conditional without the image-sized map ever being formed.
 
     Args:
         saliency: [h, w], finite; not negative for ``proportional``. None is allowed for ``uniform`` only.

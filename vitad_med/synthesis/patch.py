@@ -16,13 +16,15 @@ from vitad_med.synthesis.location import LocationLaw
 
 MARGIN = 1  # pixels kept between the pasted region and the image edge: the Dirichlet data of the blend
 MIN_SIDE = 3  # pixels
+MIN_IMAGE_SIDE = 16  # pixels
+LARGEST = 0.8  # of the image side: what a patch may span once turned, and its cut once rescaled
 # One block of uniforms serves one patch, so that switching one option off leaves every other decision as it was.
 _DRAWS = 15
 
 
 @dataclass(frozen=True)
 class PatchLaw:
-    """Distribution of a patch; lengths are fractions of the image side along the same axis.
+    """Distribution of a patch; lengths are fractions of the shorter side of the image.
 
     Attributes:
         size_range: width and height of the pasted patch (paper: .1, .4).
@@ -65,10 +67,10 @@ class PatchLaw:
         largest = max(self.size_range[1], self.scar_length_range[1] if self.scar_probability else 0.0)
         turned = largest * 2**0.5 if self.rotation_probability else largest
         cut = largest / self.rescale_range[0] if self.rescale_probability else largest
-        if max(turned, cut) > 0.9:
+        if max(turned, cut) > LARGEST:
             raise ConfigError(
-                f"size_range: sides up to {largest} of the image do not fit once turned or rescaled; keep the upper end "
-                f"at or below {largest * 0.9 / max(turned, cut):.2f}"
+                f"size_range: sides up to {largest} of the image do not fit once turned or rescaled; "
+                f"keep the upper end at or below {largest * LARGEST / max(turned, cut):.2f}"
             )
 
 
@@ -76,17 +78,17 @@ class PatchLaw:
 class Placement:
     """One patch, cut and pasted: everything that rendering needs, and no randomness left.
 
-    The *window* is the region's bounding box with one pixel of margin, height + 2 by width + 2. Window pixel (i, j) shows
-    the image at row ``origin[0] + i * axes[0][0] + j * axes[0][1]`` and column ``origin[1] + i * axes[1][0] + j *
-    axes[1][1]``, interpolated bilinearly.
+    The *window* is the region's bounding box with one pixel of margin, height + 2 by width + 2. Window pixel (i, j)
+    shows the image at row ``origin[0] + i * axes[0][0] + j * axes[0][1]`` and column ``origin[1] + i * axes[1][0] +
+    j * axes[1][1]``, interpolated bilinearly.
 
     Attributes:
         top, left, height, width: bounding box of the pasted region in pixels, at least one pixel inside the image.
         region: bool [height, width], or None when the region is the whole box.
         origin, axes: affine map from window to source pixels.
         brightness, contrast: jitter; 0 and 1 leave the patch as it is.
-        shape, angle, scale, source, destination, moved: for the record; degrees, centres as (row, column), ``moved`` counts
-            how many of the two centres had to move for the patch to fit.
+        shape, angle, scale, source, destination, moved: for the record; degrees, centres as (row, column), ``moved``
+            counts how many of the two centres had to move for the patch to fit.
     """
 
     top: int
@@ -138,7 +140,8 @@ def draw_placement(generator: np.random.Generator, patch: PatchLaw, location: Lo
         height_fraction, width_fraction = sides if u[14] < 0.5 else sides[::-1]
     else:
         width_fraction, height_fraction = _between(patch.size_range, u[1]), _between(patch.size_range, u[2])
-    height, width = _pixels(height_fraction, image_height), _pixels(width_fraction, image_width)
+    shorter = min(image_height, image_width)
+    height, width = max(MIN_SIDE, round(height_fraction * shorter)), max(MIN_SIDE, round(width_fraction * shorter))
     angle = 180 * u[4] - 90 if u[3] < patch.rotation_probability else 0.0
     brightness, contrast = 0.0, 1.0
     if u[5] < patch.jitter_probability:
@@ -186,13 +189,8 @@ def _between(limits: tuple[float, float], uniform: float) -> float:
     return limits[0] + (limits[1] - limits[0]) * float(uniform)
 
 
-def _pixels(fraction: float, side: int) -> int:
-    # Room for the margin on both sides bounds the patch in very small images.
-    return max(1, min(max(MIN_SIDE, round(fraction * side)), side - 2 * MARGIN))
-
-
 def _fit(start: int, length: int, side: int) -> tuple[int, bool]:
-    fitted = min(max(start, MARGIN), max(side - MARGIN - length, MARGIN))
+    fitted = min(max(start, MARGIN), side - MARGIN - length)
     return fitted, fitted != start
 
 

@@ -5,8 +5,8 @@ Inside a region the blend u solves, for every pixel p with its 4 neighbours q,
     sum_q (u_p - u_q) = sum_q v_pq,      u = destination outside the region,
 
 where v_pq is the guide: the difference g_p - g_q of the patch (``source``), or whichever of g_p - g_q and the
-destination's difference is larger in size (``mixed``). The unknown here is the change e = u - destination, which vanishes
-outside, so pixels outside the region are never touched.
+destination's difference is larger in size (``mixed``). The unknown here is the change e = u - destination, which
+vanishes outside, so pixels outside the region are never touched.
 
 A rectangle needs one solve by sine transforms. Any other region is solved in its bounding box first; the box solution
 misses e = 0 on the *ring* (the pixels around the region), and charges on the ring cancel it: the potential of lattice
@@ -120,8 +120,9 @@ def solve_region(right_side: np.ndarray, region: np.ndarray) -> np.ndarray:
     table = green_table(reach)
     site = rows * table.shape[1] + columns
     middle = table.size // 2
-    potential = table.ravel().take(site[:, None] - site + middle)
-    factor = cho_factor(potential, lower=True, overwrite_a=True, check_finite=False)
+    potential = table.ravel().take((site + middle)[:, None] - site)
+    # Symmetric, so its transpose is the same matrix in the memory order that LAPACK can overwrite.
+    factor = cho_factor(potential.T, lower=True, overwrite_a=True, check_finite=False)
     missed = padded[..., rows, columns].reshape(-1, len(rows))
     charge = -cho_solve(factor, missed.T, check_finite=False).T
 
@@ -131,7 +132,7 @@ def solve_region(right_side: np.ndarray, region: np.ndarray) -> np.ndarray:
     field = np.zeros((charge.shape[0], height + 2, width + 2))
     field[:, rows, columns] = charge
     source = field[:, 1:-1, 1:-1]
-    on_frame = charge @ table.ravel().take(frame_site[:, None] - site + middle).T
+    on_frame = charge @ table.ravel().take((frame_site + middle)[:, None] - site).T
     above, below, before, after = np.split(on_frame, np.cumsum([width, width, height]), axis=1)
     source[:, 0] += above
     source[:, -1] += below
@@ -153,7 +154,7 @@ def region_ring(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frame_sites(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frame of the window [h + 2, w + 2] without corners, in the order above, below, before, after: rows and columns."""
+    """Frame of the window [h + 2, w + 2] without corners (above, below, before, after): rows and columns."""
     along, down = np.arange(1, width + 1), np.arange(1, height + 1)
     rows = np.concatenate([np.zeros_like(along), np.full_like(along, height + 1), down, down])
     columns = np.concatenate([along, along, np.zeros_like(down), np.full_like(down, width + 1)])

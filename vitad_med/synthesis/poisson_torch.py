@@ -92,9 +92,11 @@ def _solve_regions(right_side: torch.Tensor, regions: Sequence[np.ndarray], solv
     ring_site = torch.from_numpy(ring[0] * stride + ring[1]).to(device)
     frame_site = torch.from_numpy(frame[0] * stride + frame[1]).to(device)
     valid = torch.from_numpy(ring_valid).to(device)
-    both = valid[:, :, None] & valid[:, None, :]
-    identity = torch.eye(valid.shape[1], dtype=torch.float64, device=device)
-    potential = torch.where(both, table[ring_site[:, :, None] - ring_site[:, None, :] + middle], identity)
+    potential = _look_up(table, ring_site[:, :, None] - ring_site[:, None, :] + middle)
+    if not ring_valid.all():
+        # The padding's rows become those of the identity, so its charges are zero.
+        potential *= valid[:, :, None] & valid[:, None, :]
+        potential.diagonal(dim1=1, dim2=2).add_(~valid)
 
     image = torch.arange(count, device=device)[:, None]
     ring_rows, ring_columns = (torch.from_numpy(part).to(device) for part in ring)
@@ -104,13 +106,18 @@ def _solve_regions(right_side: torch.Tensor, regions: Sequence[np.ndarray], solv
 
     field = torch.zeros(count, channels, height + 2, width + 2, dtype=torch.float64, device=device)
     field[image, :, ring_rows, ring_columns] = charge
-    on_frame = table[frame_site[:, :, None] - ring_site[:, None, :] + middle] @ charge
+    on_frame = _look_up(table, frame_site[:, :, None] - ring_site[:, None, :] + middle) @ charge
     outer = torch.zeros_like(field)
     outer[image, :, torch.from_numpy(frame[0]).to(device), torch.from_numpy(frame[1]).to(device)] = on_frame
     source = field[..., 1:-1, 1:-1] + (
         outer[..., :-2, 1:-1] + outer[..., 2:, 1:-1] + outer[..., 1:-1, :-2] + outer[..., 1:-1, 2:]
     )
     return (boxed + solver(source)) * inside
+
+
+def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    # Several times faster on the CPU than table[index].
+    return table.index_select(0, index.flatten()).view(index.shape)
 
 
 def pad_regions(regions: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:

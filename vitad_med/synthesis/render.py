@@ -13,7 +13,9 @@ from vitad_med.synthesis.poisson import Gradients, poisson_change
 Blend = Literal["poisson", "paste"]
 
 
-def render(image: np.ndarray, placement: Placement, blend: Blend, gradients: Gradients) -> tuple[np.ndarray, np.ndarray]:
+def render(
+    image: np.ndarray, placement: Placement, blend: Blend, gradients: Gradients
+) -> tuple[np.ndarray, np.ndarray]:
     """The region's box before and after.
 
     Args:

@@ -13,9 +13,6 @@ from vitad_med.synthesis.poisson import Gradients
 from vitad_med.synthesis.poisson_torch import pad_regions, poisson_change_batch
 from vitad_med.synthesis.render import Blend
 
-# Padding costs arithmetic, a group costs launches: a processor wants groups of like sizes, an accelerator few groups.
-_CPU_PADDING = 1.25
-
 
 @dataclass(frozen=True)
 class RenderedGroup:
@@ -45,9 +42,9 @@ def render_batch(
         gradients: guide of the Poisson blend.
 
     Yields:
-        The placements in groups; ``images`` itself is not changed.
+        The placements in at most two groups; ``images`` itself is not changed.
     """
-    for members in _groups(placements, images.device):
+    for members in _groups(placements):
         group = [placements[k] for k in members]
         height, width = max(p.height for p in group), max(p.width for p in group)
         regions = [np.ones((p.height, p.width), dtype=bool) if p.region is None else p.region for p in group]
@@ -62,25 +59,12 @@ def render_batch(
         yield RenderedGroup(members, before, torch.where(inside[:, None], after, before), inside)
 
 
-def _groups(placements: Sequence[Placement], device: torch.device) -> Iterator[list[int]]:
-    """Indices that are solved together: rectangles apart from other regions, and on the CPU like sizes only."""
-    for shaped in (False, True):
-        members = [k for k, p in enumerate(placements) if (p.region is not None) == shaped]
-        if device.type != "cpu":
-            if members:
-                yield members
-            continue
-        members.sort(key=lambda k: (placements[k].height * placements[k].width, k))
-        group: list[int] = []
-        for k in members:
-            wider = [*group, k]
-            padded = max(placements[m].height for m in wider) * max(placements[m].width for m in wider)
-            if group and padded > _CPU_PADDING * min(placements[m].height * placements[m].width for m in wider):
-                yield group
-                wider = [k]
-            group = wider
-        if group:
-            yield group
+def _groups(placements: Sequence[Placement]) -> Iterator[list[int]]:
+    """Indices that are solved together: boxes need one solve, other regions the ring's system too."""
+    for boxed in (True, False):
+        members = [k for k, placement in enumerate(placements) if (placement.region is None) == boxed]
+        if members:
+            yield members
 
 
 def _cut(
@@ -106,11 +90,14 @@ def _cut(
     i = torch.arange(inside.shape[1] + 2, dtype=torch.float64, device=device)[:, None]
     j = torch.arange(inside.shape[2] + 2, dtype=torch.float64, device=device)
     pixels = images.flatten()
-    plane = (torch.tensor(members)[:, None] * channels + torch.arange(channels)).to(device) * (image_height * image_width)
+    plane = (torch.tensor(members)[:, None] * channels + torch.arange(channels)).to(device) * (
+        image_height * image_width
+    )
 
     def gather(index: torch.Tensor) -> torch.Tensor:
         """Pixels ``index`` [G, P, Q] of an image, in every channel: float64 [G, C, P, Q]."""
-        return pixels[plane[:, :, None, None] + index[:, None]].to(torch.float64)
+        places = plane[:, :, None, None] + index[:, None]
+        return pixels.index_select(0, places.flatten()).view(places.shape).to(torch.float64)
 
     # Clamping moves padded pixels only: every window lies inside its image.
     window_row = (top + i).clamp(max=image_height - 1).long()
