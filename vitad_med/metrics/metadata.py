@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,9 @@ def view_age_strata(cases: Sequence[Case]) -> NDArray[np.str_]:
 def metadata_null(cases: Sequence[Case], folds: int = 5, seed: int = 0) -> NDArray[np.float64]:
     """Score each image by a logistic model that has seen no pixel and no image of the same patient.
 
-    The features are age, age squared, sex, view and their products, standardised on the training folds. A missing age
-    takes the mean of the training folds and a missing sex or view the middle between its two values; each is flagged
-    by a feature of its own.
+    The features are age, age squared, sex, view and the product of each two of them, standardised on the training
+    folds. A missing age takes the mean of the training folds and a missing sex or view the middle between its two
+    values; each is flagged by a feature of its own.
 
     Args:
         cases: images of both classes.
@@ -86,6 +87,7 @@ def _features(cases: Sequence[Case], age_fill: float) -> NDArray[np.float64]:
         [case.sex not in ("M", "F") for case in cases],
         [case.view not in ("AP", "PA") for case in cases],
     ]
-    products = [age * sex, age * view, age**2 * sex, age**2 * view, sex * view, age * sex * view, age**2 * sex * view]
-    columns = [age, age**2, sex, view, *products, *(np.array(m, dtype=np.float64) for m in missing)]
+    main = [age, age**2, sex, view]
+    products = [first * second for first, second in combinations(main, 2)]
+    columns = [*main, *products, *(np.array(m, dtype=np.float64) for m in missing)]
     return np.stack(columns, axis=1)
