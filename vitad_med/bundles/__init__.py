@@ -4,13 +4,12 @@ Configs name these functions in ``_target_``, so the installed package is all th
 """
 
 from vitad_med.bundles.errors import plain_errors, user_error
-from vitad_med.bundles.paths import best_device, example_dataset, output_folder
+from vitad_med.bundles.paths import example_dataset, output_folder
 from vitad_med.bundles.start import start
 from vitad_med.bundles.tracking import TrackingHandler, track
 
 __all__ = [
     "TrackingHandler",
-    "best_device",
     "example_dataset",
     "output_folder",
     "plain_errors",

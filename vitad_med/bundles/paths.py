@@ -1,10 +1,8 @@
-"""Default folders and device of a bundle."""
+"""Default folders of a bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
 
 from vitad_med.errors import DataError
 
@@ -30,8 +28,3 @@ def example_dataset(bundle_root: str | Path, name: str = "nih_mini") -> str:
 def output_folder(bundle_root: str | Path) -> str:
     """``outputs/<bundle>`` in the current directory, absolute so that a later change of directory does no harm."""
     return str(Path.cwd() / "outputs" / Path(bundle_root).resolve().name)
-
-
-def best_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")

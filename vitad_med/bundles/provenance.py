@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# A POSIX or Windows path with a root, or one below the home folder; not the '//' of a URL.
-_ROOTED = re.compile(r"""(?<![\w:/.\\])(?:~|[A-Za-z]:(?=[\\/]))?[\\/][^\s'",\]\)]+|(?<!\w)~[^\s'",\]\)]*""")
+# A POSIX or Windows path with a root, or one below the home folder; of a URL only the path of a sqlite or file one.
+_ROOTED = re.compile(
+    r"""(?<=:///)/[^\s'",\]\)]+|(?<![\w:/.\\])(?:~|[A-Za-z]:(?=[\\/]))?[\\/][^\s'",\]\)]+|(?<!\w)~[^\s'",\]\)]*"""
+)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 GIT_TIMEOUT_S = 10
 

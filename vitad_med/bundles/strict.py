@@ -80,7 +80,7 @@ def check_keys(
         blame = _source(path[:-1], files)
         what = f"'{blame}'" if blame else f"'--{block}'"
         raise ConfigError(
-            f"{what} replaces the whole block '{block}' and loses '{path[-1]}': set single keys by their id, '{block}#KEY'"
+            f"{what} replaces the whole block '{block}' and loses '{path[-1]}': set its keys one by one, '{block}#KEY'"
         )
 
 

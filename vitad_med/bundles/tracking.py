@@ -8,12 +8,12 @@ import logging
 import math
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import mlflow.telemetry
 import torch
 from ignite.engine import Engine
@@ -25,6 +25,7 @@ from monai.utils import path_to_sqlite_uri
 
 from vitad_med.bundles.provenance import git_commit, publishable
 from vitad_med.bundles.running import running_parser
+from vitad_med.checkpoint import atomic_path
 from vitad_med.errors import ConfigError, DataError, StorageError
 
 # Data sets whose pictures and file names are public; pictures of any other never leave the output folder.
@@ -74,17 +75,18 @@ class TrackingHandler(MLFlowHandler):
         metrics_file: Path | None = None,
         pictures: Sequence[Path] = (),
     ) -> None:
-        super().__init__(
-            tracking_uri=tracking_uri,
-            iteration_log=False,
-            experiment_name=experiment,
-            run_name=kind,
-            artifacts=list(pictures),
-            close_on_complete=True,
-            artifact_location=(output_dir.resolve() / "mlflow").as_uri() if tracking_uri.startswith("sqlite") else None,
-        )
-        # The base class lets MLFLOW_TRACKING_URI win over its argument: here the config key decides where data goes.
-        self.client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+        with _key_decides():
+            super().__init__(
+                tracking_uri=tracking_uri,
+                iteration_log=False,
+                experiment_name=experiment,
+                run_name=kind,
+                artifacts=list(pictures),
+                close_on_complete=True,
+                artifact_location=(output_dir.resolve() / "mlflow").as_uri()
+                if tracking_uri.startswith("sqlite")
+                else None,
+            )
         self.run_file = output_dir / RUN_FILE
         self.params = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
         self.config = config
@@ -158,10 +160,8 @@ class TrackingHandler(MLFlowHandler):
         except (OSError, ValueError):
             stored = {}
         stored[self.run_name] = self._run_id
-        self.run_file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.run_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(stored), encoding="utf-8")
-        os.replace(temporary, self.run_file)
+        with atomic_path(self.run_file) as temporary:
+            temporary.write_text(json.dumps(stored), encoding="utf-8")
 
     @property
     def _run_id(self) -> str:
@@ -301,6 +301,17 @@ def _store_uri(tracking_uri: str, folder: Path) -> str:
     if tracking_uri.startswith("sqlite:///"):
         return tracking_uri
     raise ConfigError(f"--tracking_uri is {tracking_uri!r}, but must be 'sqlite', 'none' or a sqlite/http(s) URI")
+
+
+@contextmanager
+def _key_decides() -> Iterator[None]:
+    """Hide MLFLOW_TRACKING_URI, which MONAI's handler prefers to its argument: the config key says where data goes."""
+    hidden = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    try:
+        yield
+    finally:
+        if hidden is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = hidden
 
 
 def _rank() -> int:

@@ -104,11 +104,13 @@ def text(name: str, value: Any) -> None:
 
 
 def device(name: str, value: Any) -> None:
-    """A torch device that this machine has."""
+    """``auto``, or a torch device that this machine has."""
+    if value == "auto":
+        return
     try:
         wanted = torch.device(value)
     except (RuntimeError, TypeError):
-        _refuse(name, value, "a torch device such as cpu, cuda or cuda:1")
+        _refuse(name, value, "auto or a torch device such as cpu, cuda or cuda:1")
     available = available_devices()
     label = wanted.type if wanted.index in (None, 0) else str(wanted)
     if label not in available:
