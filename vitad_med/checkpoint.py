@@ -1,0 +1,77 @@
+"""Checkpoints and other results that are either whole or absent."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from vitad_med.errors import StorageError, WeightsError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that replaces it when the block ends well, after fsync.
+
+    Raises:
+        StorageError: disk full, read-only or missing rights; ``path`` keeps its old content.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+    except OSError as error:
+        raise StorageError(f"cannot write '{path}': {error.strerror or error}; choose another output_dir") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        # torch's zip writer reports a full disk as a RuntimeError.
+        if isinstance(error, RuntimeError) and "write" not in str(error) and "PytorchStreamWriter" not in str(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StorageError(
+            f"cannot write '{path}': {reason}; the file written before is intact, free space and resume"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """``torch.save`` to a temporary name, fsync, rename."""
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def save_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Safetensors with string metadata, written atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(safetensors_bytes({k: v.contiguous() for k, v in tensors.items()}, metadata))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as tensors and plain containers only.
+
+    Raises:
+        WeightsError: missing, truncated, or holding anything else.
+    """
+    if not path.is_file():
+        raise WeightsError(f"checkpoint '{path}' does not exist")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling errors have no common base class
+        raise WeightsError(f"checkpoint '{path}' is truncated or holds more than tensors and plain values") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"checkpoint '{path}' holds no dictionary")
+    return content

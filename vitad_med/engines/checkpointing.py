@@ -1,0 +1,98 @@
+"""Handler that writes the whole training state after every epoch and takes it up again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ignite.engine import Engine, Events
+
+from vitad_med.checkpoint import load_checkpoint, save_checkpoint
+from vitad_med.errors import ConfigError
+from vitad_med.reproducibility import rng_state, set_rng_state
+
+logger = logging.getLogger(__name__)
+
+
+class Stateful(Protocol):
+    """Anything with a state dict: networks, optimizers, schedulers, scalers."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+class Checkpointing:
+    """Save and resume networks, optimizer, schedule, epoch and random state.
+
+    Args:
+        path: checkpoint file, replaced atomically after every epoch.
+        objects: name to stateful object; names are the file's keys.
+        settings: plain values that a resumed run must share, e.g. batch size, epochs, seed, data digest.
+        resume: take up the checkpoint when there is one; False starts anew and overwrites it.
+        enabled: False on all processes but the first of a distributed run, which then only read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        objects: Mapping[str, Stateful],
+        settings: Mapping[str, Any],
+        resume: bool = True,
+        enabled: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.objects = dict(objects)
+        self.settings = json.loads(json.dumps(dict(settings)))
+        self.resume = resume
+        self.enabled = enabled
+
+    def attach(self, engine: Engine) -> None:
+        """Register on an ignite engine: load when it starts, save after each epoch."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def load(self, engine: Engine) -> None:
+        """Restore the state, or leave a fresh start alone.
+
+        Raises:
+            ConfigError: the checkpoint was made with other settings.
+            WeightsError: the checkpoint is unreadable.
+        """
+        if not self.resume or not self.path.is_file():
+            return
+        content = load_checkpoint(self.path)
+        stored = content["settings"]
+        differing = sorted(k for k in stored.keys() | self.settings.keys() if stored.get(k) != self.settings.get(k))
+        if differing:
+            key = differing[0]
+            raise ConfigError(
+                f"'{self.path}' was written with other settings ({key}: {stored.get(key)!r}, now "
+                f"{self.settings.get(key)!r}): use them, another output_dir, or resume=False to start anew"
+            )
+        for name, item in self.objects.items():
+            item.load_state_dict(content["objects"][name])
+        set_rng_state(content["rng"])
+        engine.state.epoch = content["epoch"]
+        engine.state.iteration = content["iteration"]
+        if content["epoch"] >= (engine.state.max_epochs or 0):
+            logger.info("already trained for %d epochs: nothing left to do", content["epoch"])
+            engine.terminate()
+        else:
+            logger.info("resuming after epoch %d", content["epoch"])
+
+    def save(self, engine: Engine) -> None:
+        """Write the state as it stands after the epoch that just ended."""
+        if not self.enabled:
+            return
+        content = {
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "settings": self.settings,
+            "rng": rng_state(),
+            "objects": {name: dict(item.state_dict()) for name, item in self.objects.items()},
+        }
+        save_checkpoint(self.path, content)

@@ -1,0 +1,58 @@
+"""Small factories that bundle configs call, so that their JSON wires objects and holds no logic."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from vitad_med.checkpoint import save_safetensors
+from vitad_med.digests import state_digest
+from vitad_med.engines.cpu_memory import keep_freed_memory
+from vitad_med.engines.optimization import warmup_cosine
+from vitad_med.networks.distillation import DistillationNetwork
+from vitad_med.reproducibility import seed_everything
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(seed: int) -> None:
+    """Seed every generator and settle the allocator; the first thing a training config does."""
+    seed_everything(seed)
+    keep_freed_memory()
+
+
+def choose_device(device: str) -> torch.device:
+    """``auto`` is the first GPU where there is one, else the CPU; any other name is taken as torch's."""
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def schedule(
+    optimizer: Optimizer, loader: DataLoader[dict[str, Tensor]], epochs: int, warmup_epochs: float
+) -> LRScheduler:
+    """Warm-up and cosine over ``epochs`` passes of ``loader``; the warm-up takes at most a tenth of a short training."""
+    steps = len(loader) * epochs
+    return warmup_cosine(optimizer, min(round(warmup_epochs * len(loader)), max(1, steps // 10)), steps)
+
+
+def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:
+    """Write an encoder as fp16 safetensors, with its input statistics and provenance as metadata."""
+    state = {name: value.detach().cpu().half() for name, value in network.encoder.state_dict().items()}
+    metadata = {
+        "mean": str([round(float(x), 6) for x in network.mean.flatten()]),
+        "std": str([round(float(x), 6) for x in network.std.flatten()]),
+        "digest": state_digest(state),
+        **{key: str(value) for key, value in provenance.items()},
+    }
+    save_safetensors(Path(path), state, metadata)
+    logger.info("encoder written: %s", Path(path).name)

@@ -1,0 +1,156 @@
+"""Where an encoder's starting weights come from, and how they are read safely.
+
+``weights`` is one of: ``embedded`` (the ViT-Ti/16 that this project pre-trained, shipped in the package), ``none``, a path to
+a ``.safetensors`` or ``.pth`` file in timm or official DINO naming, or a timm name with a tag
+(``vit_small_patch16_224.dino``), which timm downloads once and caches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError, safe_open
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from vitad_med.checkpoint import load_checkpoint
+from vitad_med.errors import WeightsError
+from vitad_med.networks.vit import create_vit
+
+EMBEDDED = "vit_tiny_patch16_224.dino_nih_normals.safetensors"
+GREY_STATISTICS = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+# Names under which published checkpoints nest the encoder.
+_CONTAINERS = ("teacher", "student", "state_dict", "model")
+_PREFIXES = ("module.", "backbone.", "encoder.")
+_NOT_ENCODER = ("head.", "fc_norm.", "last_layer.", "prototypes", "trunk.")
+
+
+def build_encoder(
+    architecture: str = "vit_tiny_patch16_224",
+    weights: str = "embedded",
+    image_size: int = 224,
+    drop_path_rate: float = 0.0,
+) -> tuple[VisionTransformer, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """An encoder with its starting weights.
+
+    Args:
+        architecture: timm name.
+        weights: see the module's docstring.
+        image_size: side in pixels of the position-embedding grid; stored grids of another size are resampled.
+        drop_path_rate: stochastic depth.
+
+    Returns:
+        the encoder, and the (mean, std) per channel on 0..1 intensities that its weights expect.
+
+    Raises:
+        WeightsError: weights that cannot be found, fetched, read, or that belong to another architecture.
+        ConfigError: see :func:`vitad_med.networks.vit.create_vit`.
+    """
+    vit = create_vit(architecture, image_size, drop_path_rate)
+    if weights == "none":
+        return vit, GREY_STATISTICS
+    if weights == "embedded":
+        with resources.as_file(resources.files("vitad_med") / "weights" / EMBEDDED) as path:
+            state, statistics = _read(path)
+    elif Path(weights).suffix in {".safetensors", ".pth", ".pt"}:
+        state, statistics = _read(Path(weights))
+    else:
+        state, statistics = _from_timm(weights)
+    _load(vit, state, architecture, weights)
+    return vit, statistics or imagenet_statistics(architecture)
+
+
+def imagenet_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std that timm declares for an architecture's published weights."""
+    config = timm.get_pretrained_cfg(architecture)
+    return (tuple(config.mean), tuple(config.std)) if config is not None else GREY_STATISTICS
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], tuple[float, ...]] | None]:
+    if not path.is_file():
+        raise WeightsError(
+            f"weights file '{path}' does not exist: give a .safetensors or .pth file, a timm name, 'embedded' or 'none'"
+        )
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        except SafetensorError as error:
+            raise WeightsError(f"weights file '{path}' is no readable safetensors file: {error}") from error
+        mean, std = metadata.get("mean"), metadata.get("std")
+        return state, (tuple(json.loads(mean)), tuple(json.loads(std))) if mean and std else None
+    return _unwrap(load_checkpoint(path)), None
+
+
+def _unwrap(checkpoint: Any) -> dict[str, Tensor]:
+    """Find the encoder's tensors inside a published checkpoint and strip wrapper prefixes."""
+    while isinstance(checkpoint, Mapping):
+        inner = next((checkpoint[name] for name in _CONTAINERS if isinstance(checkpoint.get(name), Mapping)), None)
+        if inner is None:
+            break
+        checkpoint = inner
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError("the checkpoint holds no state dict")
+    state = {}
+    for name, value in checkpoint.items():
+        if not isinstance(value, Tensor):
+            continue
+        stripped = True
+        while stripped:
+            stripped = False
+            for prefix in _PREFIXES:
+                if name.startswith(prefix):
+                    name, stripped = name[len(prefix) :], True
+        state[name] = value
+    return state
+
+
+def _from_timm(name: str) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], tuple[float, ...]]]:
+    if not timm.is_model(name.split(".")[0]):
+        raise WeightsError(
+            f"weights '{name}' is neither 'embedded', 'none', an existing .safetensors/.pth file, nor a timm name"
+        )
+    if timm.get_pretrained_cfg(name) is None or not timm.get_pretrained_cfg(name).has_weights:
+        tags = [n for n in timm.list_pretrained(name.split(".")[0] + ".*")]
+        raise WeightsError(f"timm publishes no weights under '{name}'; it does for: {', '.join(tags) or 'none'}")
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # hub, cache and network errors have no common base class
+        raise WeightsError(
+            f"weights '{name}' could not be fetched by timm and are not in its cache: on a machine with a network run "
+            f"`python -c \"import timm; timm.create_model('{name}', pretrained=True)\"` and copy the cache, or pass a "
+            "local .safetensors file, 'embedded' or 'none'"
+        ) from error
+    config = model.pretrained_cfg
+    return model.state_dict(), (tuple(config["mean"]), tuple(config["std"]))
+
+
+def _load(vit: VisionTransformer, state: dict[str, Tensor], architecture: str, weights: str) -> None:
+    state = {name: value for name, value in state.items() if not name.startswith(_NOT_ENCODER)}
+    own = vit.state_dict()
+    grid = state.get("pos_embed")
+    if grid is not None and grid.ndim == 3 and grid.shape[1:] != own["pos_embed"].shape[1:]:
+        if grid.shape[2] == own["pos_embed"].shape[2]:
+            state["pos_embed"] = resample_abs_pos_embed(
+                grid.float(),
+                new_size=list(vit.patch_embed.grid_size),
+                num_prefix_tokens=0 if vit.no_embed_class else vit.num_prefix_tokens,
+            )
+    wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
+    missing = [n for n in own if n not in state]
+    extra = [n for n in state if n not in own]
+    if wrong or missing or extra:
+        example = (wrong or missing or extra)[0]
+        kind = "has another shape" if wrong else "is missing" if missing else "is unknown"
+        raise WeightsError(
+            f"weights '{weights}' do not belong to architecture '{architecture}': '{example}' {kind} "
+            f"({len(wrong)} wrong shapes, {len(missing)} missing, {len(extra)} unknown); set `architecture` to theirs"
+        )
+    vit.load_state_dict(state)

@@ -1,0 +1,81 @@
+"""Self-distillation with no labels (Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", 2021)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DINOLoss(nn.Module):
+    """Cross-entropy between centred, sharpened teacher outputs and student outputs of other views (Eq. 2 and 4).
+
+    Args:
+        prototypes: number of output dimensions K.
+        student_temperature: tau_s.
+        teacher_temperature: tau_t after warm-up; it rises linearly from ``warmup_temperature``.
+        warmup_temperature: tau_t at the start.
+        warmup_fraction: fraction of training over which it rises.
+        center_momentum: m of the exponential moving average of the teacher's mean output (Eq. 4).
+    """
+
+    center: Tensor
+
+    def __init__(
+        self,
+        prototypes: int,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.07,
+        warmup_temperature: float = 0.04,
+        warmup_fraction: float = 0.3,
+        center_momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.student_temperature = student_temperature
+        self.teacher_temperature = teacher_temperature
+        self.warmup_temperature = warmup_temperature
+        self.warmup_fraction = warmup_fraction
+        self.center_momentum = center_momentum
+        self.register_buffer("center", torch.zeros(1, prototypes))
+
+    def temperature(self, progress: float) -> float:
+        """tau_t at ``progress`` in 0..1 of training."""
+        rise = min(1.0, progress / self.warmup_fraction) if self.warmup_fraction > 0 else 1.0
+        return self.warmup_temperature + rise * (self.teacher_temperature - self.warmup_temperature)
+
+    def forward(self, student: Tensor, teacher: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """Loss over all pairs of different views.
+
+        Args:
+            student: [views, B, K], the teacher's views first.
+            teacher: [global views, B, K], no gradient.
+            progress: fraction of training done, 0..1.
+
+        Returns:
+            the loss, and what collapse shows in: ``target_entropy`` (of one target) and ``usage_entropy`` (of the mean
+            target), both over log K; 1 and 1 mean uniform collapse, 0 and 0 collapse to one prototype.
+        """
+        target = F.softmax((teacher.float() - self.center) / self.temperature(progress), dim=-1)
+        log_prediction = F.log_softmax(student.float() / self.student_temperature, dim=-1)
+        cross_entropy = -torch.einsum("tbk,sbk->tsb", target, log_prediction).mean(dim=2)
+        different = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=student.device)
+        loss = cross_entropy[different].mean()
+        self._update_center(teacher)
+        log_count = math.log(target.shape[-1])
+        mean_target = target.mean(dim=(0, 1))
+        monitors = {
+            "target_entropy": float(torch.special.entr(target).sum(dim=-1).mean() / log_count),
+            "usage_entropy": float(torch.special.entr(mean_target).sum() / log_count),
+        }
+        return loss, monitors
+
+    @torch.no_grad()
+    def _update_center(self, teacher: Tensor) -> None:
+        mean = teacher.float().mean(dim=(0, 1)).unsqueeze(0)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        self.center.mul_(self.center_momentum).add_(mean, alpha=1 - self.center_momentum)
