@@ -144,7 +144,7 @@ class AttnSynth:
         generator = sample_generator(seed, index)
         best: _Draw | None = None
         redraws = -1
-        while redraws < self.max_redraws and (best is None or best.fraction < self.min_changed_fraction):
+        while redraws < self.max_redraws and not self._suffices(best):
             redraws += 1
             placement = draw_placement(generator, self.patch, law)
             before, after = render(image, placement, self.blend, self.gradients)
@@ -257,10 +257,11 @@ class AttnSynth:
                         best[k] = _Draw(
                             fraction, placement, group.after[row, :, rows, columns], changed[row, rows, columns]
                         )
-            pending = [
-                k for k in pending if redraws[k] < self.max_redraws and _fraction(best[k]) < self.min_changed_fraction
-            ]
+            pending = [k for k in pending if redraws[k] < self.max_redraws and not self._suffices(best[k])]
         return [draw for draw in best if draw is not None], redraws
+
+    def _suffices(self, draw: _Draw | None) -> bool:
+        return draw is not None and 0 < draw.fraction >= self.min_changed_fraction
 
     def _law(self, saliency: np.ndarray | None, height: int, width: int) -> LocationLaw:
         return LocationLaw(saliency, height, width, self.location, self.temperature)
@@ -278,10 +279,6 @@ class AttnSynth:
             "below_minimum": draw.fraction < self.min_changed_fraction,
             **draw.placement.record(),
         }
-
-
-def _fraction(draw: _Draw | None) -> float:
-    return -1.0 if draw is None else draw.fraction
 
 
 def _box(placement: Placement) -> tuple[slice, slice]:

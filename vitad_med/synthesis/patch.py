@@ -67,10 +67,10 @@ class PatchLaw:
         largest = max(self.size_range[1], self.scar_length_range[1] if self.scar_probability else 0.0)
         turned = largest * 2**0.5 if self.rotation_probability else largest
         cut = largest / self.rescale_range[0] if self.rescale_probability else largest
-        if max(turned, cut) > LARGEST:
+        if max(turned, cut) > LARGEST + 1e-9:
             raise ConfigError(
                 f"size_range: sides up to {largest} of the image do not fit once turned or rescaled; "
-                f"keep the upper end at or below {largest * LARGEST / max(turned, cut):.2f}"
+                f"keep the upper end at or below {int(100 * largest * LARGEST / max(turned, cut) + 1e-9) / 100}"
             )
 
 
