@@ -1,0 +1,44 @@
+"""`vitad-med demo` refuses what it cannot run, and runs what `make demo` promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vitad_med.cli import main
+from vitad_med.cli.demo import repository_root
+from vitad_med.errors import ConfigError
+
+
+def test_an_installation_without_bundles_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="clone"):
+        repository_root(tmp_path / "site-packages" / "vitad_med")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["--epochs", "0"], "epochs"), (["--device", "toaster"], "device"), (["--seed", "-1"], "seed")],
+)
+def test_impossible_values_are_the_users_mistake(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--output_dir", str(tmp_path / "out"), *words]) == 2
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.startswith("error: ")
+    assert expected in shown
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_demo_trains_evaluates_and_says_where_the_results_lie(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(["demo", "--epochs", "1", "--output_dir", str(output), "--device", "cpu"]) == 0
+    shown = capfd.readouterr().out
+    document = json.loads((output / "metrics.json").read_text())
+    assert {"all", "sex=M", "sex=F"} <= document["cohorts"].keys()
+    for word in ("conditioned_auroc", "centre_blob", "sex=F", str(output), "metrics.json"):
+        assert word in shown

@@ -1,0 +1,64 @@
+"""Entry point of `vitad-med`: builds the parser, runs the chosen command, turns errors into sentences and statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from vitad_med import __version__
+from vitad_med.cli import data, demo, version
+from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
+from vitad_med.cli.parser import StrictParser
+from vitad_med.errors import VitadError
+
+EXAMPLES = """\
+examples:
+  vitad-med demo                          train on examples/nih_mini, evaluate, print the table
+  vitad-med data check DIR                look for mistakes in a data set before training on it
+  vitad-med version                       library versions, devices, threads, bf16 support
+
+Training and evaluation of a bundle go through MONAI:
+  python -m monai.bundle run --config_file bundles/attn_synth/configs/train.json
+"""
+
+
+def build_parser() -> StrictParser:
+    """The whole command line."""
+    parser = StrictParser(
+        prog="vitad-med",
+        description="Anomaly detection and localization in medical images, learned from normal images only.",
+        epilog=f"{EXAMPLES}\n{EPILOG}",
+    )
+    parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
+    commands = parser.add_commands()
+    for module in (demo, data, version):
+        module.add_command(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after the program's name; None reads them from the process.
+
+    Returns:
+        0 done, 1 a check found something wrong, 2 the user's mistake, 130 interrupted. Wrong options leave through
+        SystemExit(2), as argparse does. Any other exception is a defect of this program and keeps its traceback.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except VitadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
