@@ -121,6 +121,9 @@ def _write(target: Path, cases: Sequence[Case], size: int, channels: int) -> Non
     temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"Cannot make the folder {target.parent}: {error.strerror}; change cache_dir.") from error
+    try:
         with open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for image in _resized(cases, size, channels, dtype):
