@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -18,6 +18,7 @@ def pair_count_auroc(pos: np.ndarray, neg: np.ndarray) -> float:
     return float(np.mean([(p > n) + 0.5 * (p == n) for p in pos for n in neg]))
 
 
+@settings(deadline=None)
 @given(tied_scores, tied_scores)
 def test_equals_counting_pairs_and_scikit_learn(pos: np.ndarray, neg: np.ndarray) -> None:
     labels = np.r_[np.ones(len(pos)), np.zeros(len(neg))]
@@ -28,6 +29,7 @@ def test_equals_counting_pairs_and_scikit_learn(pos: np.ndarray, neg: np.ndarray
     assert exact_auroc_and_average_precision(pos, neg) == (exact_auroc(pos, neg), exact_average_precision(pos, neg))
 
 
+@settings(deadline=None)
 @given(tied_scores, tied_scores)
 def test_swapping_classes_mirrors_and_monotone_maps_change_nothing(pos: np.ndarray, neg: np.ndarray) -> None:
     assert exact_auroc(neg, pos) == pytest.approx(1 - exact_auroc(pos, neg), abs=1e-12)

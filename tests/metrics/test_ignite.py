@@ -155,7 +155,7 @@ def test_two_processes_give_the_figures_of_the_whole(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     try:
-        printed = [process.communicate(timeout=120)[0].split() for process in running]
+        printed = [process.communicate(timeout=300)[0].split() for process in running]
     finally:
         for process in running:
             process.kill()

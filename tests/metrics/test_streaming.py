@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -17,6 +17,7 @@ from vitad_med.metrics.streaming import StreamingAUROC, exact_auroc, exact_avera
 unit_scores = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 
 
+@settings(deadline=None)
 @given(unit_scores, unit_scores, st.integers(2, 50))
 def test_distance_to_the_exact_value_stays_within_the_bound(pos: np.ndarray, neg: np.ndarray, bins: int) -> None:
     meter = StreamingAUROC(0, 1, bins)
@@ -56,6 +57,7 @@ def test_a_poor_range_widens_the_bound() -> None:
     assert StreamingAUROC.of(scores, labels).bound() < 1e-3
 
 
+@settings(deadline=None)
 @given(unit_scores, st.data())
 def test_merging_parts_equals_the_whole(scores: np.ndarray, data: st.DataObject) -> None:
     labels = data.draw(arrays(np.bool_, scores.shape))
