@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
     "epochs": 2,
     "amp": False,
     "image_size": 224,
-    "backbone": "vit_tiny_patch16_224",
+    "architecture": "vit_tiny_patch16_224",
     "weights": "none",
     "blend": "poisson",
     "category": None,

@@ -55,5 +55,5 @@ def start(
     check_types(declared, given)
     # A key that the bundle leaves null is optional, so null is a valid value of it.
     optional = {key for key, value in declared.items() if value is None and given[key] is None}
-    wanted = ({*RULES, "backbone", *(choices or {})} & given.keys()) - optional
+    wanted = ({*RULES, "architecture", *(choices or {})} & given.keys()) - optional
     check_values({key: parser.get_parsed_content(key) for key in sorted(wanted)}, choices)

@@ -27,6 +27,7 @@ from vitad_med.bundles.provenance import git_commit, publishable
 from vitad_med.bundles.running import running_parser
 from vitad_med.checkpoint import atomic_path
 from vitad_med.errors import ConfigError, DataError, StorageError
+from vitad_med.evaluation.document import SCHEMA
 
 # Data sets whose pictures and file names are public; pictures of any other never leave the output folder.
 PUBLIC_DATA = frozenset({"nih_chestxray14", "mvtec"})
@@ -261,8 +262,8 @@ def document_numbers(document: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         DataError: the document is of another schema.
     """
-    if document.get("schema") != "vitad_med/metrics/1":
-        raise DataError(f"metrics document of schema {document.get('schema')!r}, wanted 'vitad_med/metrics/1'")
+    if document.get("schema") != SCHEMA:
+        raise DataError(f"metrics document of schema {document.get('schema')!r}, wanted {SCHEMA!r}")
     cohorts = {
         name: {
             **{metric: result["value"] for metric, result in cohort["metrics"].items()},

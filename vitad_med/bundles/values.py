@@ -58,8 +58,8 @@ def check_values(values: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]
     for key, allowed in (choices or {}).items():
         if key in values and values[key] not in allowed:
             _refuse(key, values[key], "one of " + ", ".join(repr(item) for item in allowed))
-    if "image_size" in values and isinstance(values.get("backbone"), str):
-        check_patch_multiple("image_size", values["image_size"], values["backbone"])
+    if "image_size" in values and isinstance(values.get("architecture"), str):
+        check_patch_multiple("image_size", values["image_size"], values["architecture"])
 
 
 def boolean(name: str, value: Any) -> None:
@@ -127,16 +127,16 @@ def available_devices() -> list[str]:
     return names
 
 
-def check_patch_multiple(name: str, value: int, backbone: str) -> None:
+def check_patch_multiple(name: str, value: int, architecture: str) -> None:
     """The image side is a multiple of the patch side that a timm name such as ``vit_tiny_patch16_224`` states."""
-    found = re.search(r"patch(\d+)", backbone)
+    found = re.search(r"patch(\d+)", architecture)
     if found is None:
         return
     patch = int(found.group(1))
     if value % patch:
         below = value // patch * patch
         near = f"{below} or {below + patch}" if below else str(patch)
-        _refuse(name, value, f"a multiple of the patch size {patch} of {backbone}", f"e.g. {near}")
+        _refuse(name, value, f"a multiple of the patch size {patch} of {architecture}", f"e.g. {near}")
 
 
 RULES: dict[str, Rule] = {
