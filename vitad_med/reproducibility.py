@@ -1,4 +1,4 @@
-"""Seeds: every random draw of a training step follows from (seed, step, rank), so that a resumed run repeats a whole one."""
+"""Seeds: every draw of a training step follows from (seed, step, rank), so that a resumed run repeats a whole one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-distillation of a ViT on normal images: one training loop for every objective that has a student and a teacher."""
+"""Self-distillation of a ViT on normal images: one loop for every objective that has a student and a teacher."""
 
 from __future__ import annotations
 

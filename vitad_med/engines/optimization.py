@@ -39,7 +39,7 @@ def create_optimizer(
 
 
 def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int, final_fraction: float = 0.0) -> LambdaLR:
-    """Linear rise over ``warmup_steps``, then a half cosine down to ``final_fraction``; one call of ``step`` an iteration.
+    """Linear rise over ``warmup_steps``, then a half cosine to ``final_fraction``; one call of ``step`` an iteration.
 
     The first step already moves (a rate of 1 / warmup_steps), unlike schedules that start at zero.
     """

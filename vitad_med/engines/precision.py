@@ -1,4 +1,4 @@
-"""Mixed precision that suits the device: bf16 where it is native, fp16 with loss scaling on older GPUs, else float32."""
+"""Mixed precision that suits the device: bf16 where native, fp16 with loss scaling on older GPUs, else float32."""
 
 from __future__ import annotations
 

@@ -23,6 +23,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _monitors(engine: Engine) -> dict[str, float]:
+    output = engine.state.output
+    return output["monitors"] if isinstance(output, dict) else {}
+
+
 class EpochMeans:
     """Mean over an epoch of every float that an iteration puts under ``monitors`` in its output."""
 
@@ -41,7 +46,7 @@ class EpochMeans:
         self._count = 0
 
     def _add(self, engine: Engine) -> None:
-        for name, value in engine.state.output["monitors"].items():
+        for name, value in _monitors(engine).items():
             self._sums[name] += value
         self._count += 1
 
@@ -85,8 +90,8 @@ class Progress:
         if now - self._spoke < self.interval:
             return
         self._spoke = now
-        loss = engine.state.output["monitors"].get("loss", float("nan"))
-        step = (engine.state.iteration - 1) % engine.state.epoch_length + 1
+        loss = _monitors(engine).get("loss", float("nan"))
+        step = (engine.state.iteration - 1) % (engine.state.epoch_length or 1) + 1
         logger.info(
             "epoch %d/%d, step %d/%d: loss %.4f, %s",
             engine.state.epoch,

@@ -9,17 +9,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from vitad_med.checkpoint import save_safetensors
+from vitad_med.data.cache import resized_array
+from vitad_med.data.case import Case
+from vitad_med.data.registry import read_cases
+from vitad_med.data.splits import split_digest
 from vitad_med.digests import state_digest
 from vitad_med.engines.cpu_memory import keep_freed_memory
 from vitad_med.engines.optimization import warmup_cosine
+from vitad_med.engines.proxy_task import Scorer
+from vitad_med.engines.synthetic_validation import SyntheticSet
 from vitad_med.networks.distillation import DistillationNetwork
+from vitad_med.networks.state import save_model
 from vitad_med.reproducibility import seed_everything
+from vitad_med.synthesis import SyntheticScheme
+
+__all__ = [
+    "choose_device",
+    "prepare",
+    "save_encoder",
+    "save_model",
+    "schedule",
+    "split_digest",
+    "synthetic_set",
+    "training_cases",
+    "training_images",
+    "validation_cases",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +61,48 @@ def choose_device(device: str) -> torch.device:
 def schedule(
     optimizer: Optimizer, loader: DataLoader[dict[str, Tensor]], epochs: int, warmup_epochs: float
 ) -> LRScheduler:
-    """Warm-up and cosine over ``epochs`` passes of ``loader``; the warm-up takes at most a tenth of a short training."""
+    """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training."""
     steps = len(loader) * epochs
     return warmup_cosine(optimizer, min(round(warmup_epochs * len(loader)), max(1, steps // 10)), steps)
+
+
+def training_cases(
+    data: str, dataset_dir: str, val_fraction: float, seed: int, options: Mapping[str, Any]
+) -> list[Case]:
+    """Normal images to train on; patients held out for validation are left out."""
+    return _cases(data, dataset_dir, "train", val_fraction, seed, options)
+
+
+def validation_cases(
+    data: str, dataset_dir: str, val_fraction: float, seed: int, options: Mapping[str, Any]
+) -> list[Case]:
+    """Normal images of the held-out patients; none when ``val_fraction`` is 0."""
+    return _cases(data, dataset_dir, "val", val_fraction, seed, options) if val_fraction > 0 else []
+
+
+def _cases(
+    data: str, dataset_dir: str, section: str, val_fraction: float, seed: int, options: Mapping[str, Any]
+) -> list[Case]:
+    return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=seed, **options)
+
+
+def training_images(cases: Sequence[Case], size: int, channels: int) -> np.ndarray:
+    """The resized training images; a summary line says how many images and patients there are."""
+    patients = len({case.patient_id for case in cases})
+    logger.info("%d training images of %d patients", len(cases), patients)
+    return resized_array(cases, size, channels=channels)
+
+
+def synthetic_set(
+    cases: Sequence[Case],
+    scorer: Scorer,
+    synthesis: SyntheticScheme,
+    image_size: int,
+    seed: int,
+    channels: int,
+) -> SyntheticSet | None:
+    """Fixed synthetic anomalies of validation images, or None without such images."""
+    return SyntheticSet(cases, scorer, synthesis, image_size, seed, channels) if cases else None
 
 
 def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Student and teacher of self-distillation: an encoder with a prototype head each, the teacher an average of the student."""
+"""Student and teacher of self-distillation: an encoder with a prototype head each; the teacher is a moving average."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class DistillationNetwork(nn.Module):
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Exponential moving average, teacher = momentum * teacher + (1 - momentum) * student."""
-    own = [p for p in teacher.parameters()]
+    own: list[Tensor] = list(teacher.parameters())
     torch._foreach_lerp_(own, [p.detach() for p in student.parameters()], 1.0 - momentum)
     for mine, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
         mine.copy_(theirs)

@@ -9,8 +9,8 @@ from torch.nn.utils.parametrizations import weight_norm
 class MLPHead(nn.Module):
     """Three linear layers with GELU and one output layer (the shape of DINO's head, Caron et al. 2021).
 
-    Both stages use it and differ only in the last layer: prototypes on an l2-normalised bottleneck for distillation, two
-    logits on the plain bottleneck for the proxy task.
+    Both stages use it and differ only in the last layer: prototypes on an l2-normalised bottleneck for distillation,
+    two logits on the plain bottleneck for the proxy task.
 
     Args:
         in_features: width D of the CLS token.

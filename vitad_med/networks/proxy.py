@@ -1,4 +1,4 @@
-"""The proxy-task network: encoder, classifier on the CLS token, and learned aggregation of the heads' attention maps."""
+"""The proxy-task network: encoder, classifier on the CLS token, learned aggregation of the heads' attention maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitad_med.errors import ConfigError
 from vitad_med.networks.heads import MLPHead
-from vitad_med.networks.vit import check_image_size, encode
+from vitad_med.networks.vit import check_image_size, encode, head_count
 from vitad_med.networks.weights import build_encoder
 
 Aggregate = Literal["learned", "mean", "best_head"]
@@ -41,8 +41,8 @@ class HeadAggregator(nn.Module):
 
     Args:
         heads: number of attention heads.
-        aggregate: ``learned`` weights, their plain ``mean``, or the single ``best_head`` by learned weight (hard, with a
-            straight-through gradient).
+        aggregate: ``learned`` weights, their plain ``mean``, or the single ``best_head`` by learned weight (hard, with
+            a straight-through gradient).
         prior_area: expected fraction of anomalous pixels.
     """
 
@@ -104,7 +104,7 @@ class ProxyNetwork(nn.Module):
         self.encoder: VisionTransformer
         self.encoder, (mean, std) = build_encoder(architecture, weights, image_size, drop_path_rate)
         self.head = MLPHead(self.encoder.embed_dim, 2, head_hidden, head_bottleneck)
-        self.aggregator = HeadAggregator(self.encoder.blocks[-1].attn.num_heads, aggregate, prior_area)
+        self.aggregator = HeadAggregator(head_count(self.encoder), aggregate, prior_area)
         self.detach_maps = detach_maps
         # Part of the state: a checkpoint must not depend on which weights training started from.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))

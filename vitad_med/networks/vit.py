@@ -7,6 +7,7 @@ one block is needed, so it is computed apart from that block's own query, key an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -69,11 +70,20 @@ def create_vit(architecture: str, image_size: int = 224, drop_path_rate: float =
 def use_fused_attention(vit: VisionTransformer, fused: bool) -> None:
     """Choose between torch's fused attention kernel and plain matrix products in every block.
 
-    Fused is right for inference and for GPUs. Training on a CPU is the exception: the fused kernel's backward pass there
-    makes a step at up to 224 px 1.3 to 1.6 times slower (bf16, 2 cores).
+    Fused is right for inference and for GPUs. Training on a CPU is the exception: the fused kernel's backward pass
+    there makes a step at up to 224 px 1.3 to 1.6 times slower (bf16, 2 cores).
     """
-    for block in vit.blocks:
+    for block in _blocks(vit):
         block.attn.fused_attn = fused
+
+
+def head_count(vit: VisionTransformer) -> int:
+    """Attention heads of the last block."""
+    return int(_blocks(vit)[-1].attn.num_heads)
+
+
+def _blocks(vit: VisionTransformer) -> list[Any]:
+    return list(vit.blocks)  # timm declares a Module, it is a Sequential
 
 
 def patch_size(vit: VisionTransformer) -> int:
@@ -99,8 +109,8 @@ def _embed(vit: VisionTransformer, images: Tensor) -> tuple[Tensor, tuple[int, i
 
 def _cls_attention(vit: VisionTransformer, tokens: Tensor) -> Tensor:
     """CLS row of the last block's attention to patch tokens, from that block's input tokens [B, T, D]."""
-    block = vit.blocks[-1]
-    attention: nn.Module = block.attn
+    block = _blocks(vit)[-1]
+    attention = block.attn
     normed = block.norm1(tokens)
     batch = len(normed)
     heads, dim = attention.num_heads, attention.head_dim
@@ -130,11 +140,11 @@ def encode(vit: VisionTransformer, images: Tensor, *, detach_attention: bool = T
         the :class:`Encoding`.
     """
     tokens, grid = _embed(vit, images)
-    for block in vit.blocks[:-1]:
+    for block in _blocks(vit)[:-1]:
         tokens = block(tokens)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_attention):
         attention = _cls_attention(vit, tokens.detach() if detach_attention else tokens)
-    tokens = vit.norm(vit.blocks[-1](tokens))
+    tokens = vit.norm(_blocks(vit)[-1](tokens))
     return Encoding(cls=tokens[:, 0], attention=attention, grid=grid, tokens=tokens)
 
 
@@ -145,6 +155,6 @@ def saliency(vit: VisionTransformer, images: Tensor) -> Tensor:
     The last block itself is not run: only its query and key are needed.
     """
     tokens, (rows, columns) = _embed(vit, images)
-    for block in vit.blocks[:-1]:
+    for block in _blocks(vit)[:-1]:
         tokens = block(tokens)
     return _cls_attention(vit, tokens).mean(dim=1).reshape(-1, rows, columns)

@@ -1,7 +1,7 @@
 """Where an encoder's starting weights come from, and how they are read safely.
 
-``weights`` is one of: ``embedded`` (the ViT-Ti/16 that this project pre-trained, shipped in the package), ``none``, a path to
-a ``.safetensors`` or ``.pth`` file in timm or official DINO naming, or a timm name with a tag
+``weights`` is one of: ``embedded`` (the ViT-Ti/16 that this project pre-trained, shipped in the package), ``none``, a
+path to a ``.safetensors`` or ``.pth`` file in timm or official DINO naming, or a timm name with a tag
 (``vit_small_patch16_224.dino``), which timm downloads once and caches.
 """
 
@@ -117,8 +117,9 @@ def _from_timm(name: str) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], t
         raise WeightsError(
             f"weights '{name}' is neither 'embedded', 'none', an existing .safetensors/.pth file, nor a timm name"
         )
-    if timm.get_pretrained_cfg(name) is None or not timm.get_pretrained_cfg(name).has_weights:
-        tags = [n for n in timm.list_pretrained(name.split(".")[0] + ".*")]
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.has_weights:
+        tags = timm.list_pretrained(name.split(".")[0] + ".*")
         raise WeightsError(f"timm publishes no weights under '{name}'; it does for: {', '.join(tags) or 'none'}")
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
@@ -128,21 +129,21 @@ def _from_timm(name: str) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], t
             f"`python -c \"import timm; timm.create_model('{name}', pretrained=True)\"` and copy the cache, or pass a "
             "local .safetensors file, 'embedded' or 'none'"
         ) from error
-    config = model.pretrained_cfg
-    return model.state_dict(), (tuple(config["mean"]), tuple(config["std"]))
+    return model.state_dict(), (tuple(published.mean), tuple(published.std))
 
 
 def _load(vit: VisionTransformer, state: dict[str, Tensor], architecture: str, weights: str) -> None:
     state = {name: value for name, value in state.items() if not name.startswith(_NOT_ENCODER)}
-    own = vit.state_dict()
+    own: dict[str, Tensor] = dict(vit.state_dict())
     grid = state.get("pos_embed")
-    if grid is not None and grid.ndim == 3 and grid.shape[1:] != own["pos_embed"].shape[1:]:
-        if grid.shape[2] == own["pos_embed"].shape[2]:
-            state["pos_embed"] = resample_abs_pos_embed(
-                grid.float(),
-                new_size=list(vit.patch_embed.grid_size),
-                num_prefix_tokens=0 if vit.no_embed_class else vit.num_prefix_tokens,
-            )
+    wanted = own["pos_embed"].shape
+    patch_grid: tuple[int, int] = vit.patch_embed.grid_size
+    if grid is not None and grid.ndim == 3 and grid.shape[1] != wanted[1] and grid.shape[2] == wanted[2]:
+        state["pos_embed"] = resample_abs_pos_embed(
+            grid.float(),
+            new_size=list(patch_grid),
+            num_prefix_tokens=0 if vit.no_embed_class else vit.num_prefix_tokens,
+        )
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
     missing = [n for n in own if n not in state]
     extra = [n for n in state if n not in own]

@@ -1,4 +1,4 @@
-"""Self-distillation with no labels (Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", 2021)."""
+"""Self-distillation with no labels (Caron et al., "Emerging Properties in Self-Supervised ViTs", 2021)."""
 
 from __future__ import annotations
 

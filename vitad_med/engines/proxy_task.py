@@ -1,0 +1,126 @@
+"""What turns a batch of normal images into the crops of one proxy-task step, on the training device."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vitad_med.augmentation.intensity import Augment
+from vitad_med.augmentation.multicrop import MultiCrop, crop
+from vitad_med.data.image_io import resize
+from vitad_med.errors import ConfigError
+from vitad_med.networks.vit import saliency
+from vitad_med.networks.weights import build_encoder
+from vitad_med.objectives.proxy import Views
+from vitad_med.reproducibility import derive_seed, generator
+from vitad_med.synthesis import SyntheticBatch, SyntheticScheme
+
+CropLabel = Literal["image", "mask"]
+
+
+class Scorer(nn.Module):
+    """The fixed pre-trained ViT whose attention says where an image is salient (the paper's "ViT Scorer").
+
+    Args:
+        architecture, weights, image_size: as for the network that is trained; see :mod:`vitad_med.networks.weights`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, architecture: str = "vit_tiny_patch16_224", weights: str = "embedded", image_size: int = 224
+    ) -> None:
+        super().__init__()
+        self.encoder: VisionTransformer
+        self.encoder, (mean, std) = build_encoder(architecture, weights, image_size)
+        self.image_size = image_size
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, S, S] in 0..1 to mean CLS attention [B, rows, columns]."""
+        sized = resize(images, self.image_size)
+        return saliency(self.encoder, (sized.expand(-1, 3, -1, -1) - self.mean) / self.std)
+
+
+class ProxyTask:
+    """Augment, synthesise, crop: each normal image gives itself and one synthetic anomaly.
+
+    Augmentation comes first, so that saliency belongs to the image that is changed. Every draw follows from
+    (seed, step, process).
+
+    Args:
+        scorer: saliency network; not run when the scheme needs no saliency.
+        synthesis: how anomalies are made.
+        multicrop: sizes, scales and numbers of crops.
+        augment: intensity augmentation of the whole image.
+        seed: of all draws.
+        crop_label: ``image`` labels every crop of a synthetic anomaly abnormal, as the paper does; ``mask`` only crops
+            in which the anomaly covers at least ``min_area``.
+        min_area: fraction of a crop's pixels, for ``mask``.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        synthesis: SyntheticScheme,
+        multicrop: MultiCrop,
+        augment: Augment,
+        seed: int = 0,
+        crop_label: CropLabel = "image",
+        min_area: float = 0.005,
+    ) -> None:
+        if crop_label not in ("image", "mask"):
+            raise ConfigError(f"crop_label '{crop_label}' is unknown: use 'image' or 'mask'")
+        self.scorer = scorer
+        self.synthesis = synthesis
+        self.multicrop = multicrop
+        self.augment = augment
+        self.seed = seed
+        self.crop_label = crop_label
+        self.min_area = min_area
+
+    def anomalies(self, images: Tensor, seed: int) -> SyntheticBatch:
+        """Synthetic copies of images [B, C, S, S] in 0..1."""
+        attention = self.scorer(images) if self.synthesis.needs_saliency else None
+        return self.synthesis.batch(images, attention, seed)
+
+    def __call__(self, images: Tensor, step: int, rank: int = 0) -> list[Views]:
+        """Global and local crops of images [B, C, S, S] in 0..1 and of their synthetic copies."""
+        draws = generator(self.seed, step, rank)
+        images = self.augment(images, draws)
+        synthetic = self.anomalies(images, derive_seed(self.seed, step, rank, 1))
+        both = torch.cat([images, synthetic.images.to(images.dtype)])
+        masks = torch.cat([torch.zeros_like(synthetic.masks), synthetic.masks]).to(images.dtype)
+        labels = torch.cat([images.new_zeros(len(images)), images.new_ones(len(images))]).long()
+        large, small = self.multicrop.rectangles(len(both), draws)
+        step_views = []
+        for rectangles, size, is_global in (
+            (large, self.multicrop.global_size, True),
+            (small, self.multicrop.local_size, False),
+        ):
+            if len(rectangles) == 0:
+                continue
+            cropped = torch.cat([crop(both, r, size) for r in rectangles])
+            cropped_masks = torch.cat([crop(masks, r, size, mode="nearest") for r in rectangles])
+            crop_labels = labels.repeat(len(rectangles))
+            if self.crop_label == "mask":
+                shown = cropped_masks.flatten(1).mean(dim=1) >= self.min_area
+                crop_labels = crop_labels * shown.long()
+            step_views.append(Views(cropped, crop_labels, cropped_masks, is_global))
+        return step_views
+
+
+def in_parts(views: Views, size: int) -> list[Views]:
+    """Split crops into parts of at most ``size``, for forward passes that fit the memory."""
+    starts = range(0, len(views.images), size)
+    return [
+        Views(views.images[i : i + size], views.labels[i : i + size], views.masks[i : i + size], views.is_global)
+        for i in starts
+    ]
