@@ -35,12 +35,11 @@ def to_unit_range(images: Tensor, device: torch.device, non_blocking: bool = Fal
     return images.to(device, non_blocking=non_blocking).to(torch.float32) / full_range
 
 
-def train_loader(images: np.ndarray, batch_size: int, seed: int, workers: int = 0) -> DataLoader[dict[str, Tensor]]:
+def train_loader(dataset: ImageArray, batch_size: int, seed: int, workers: int = 0) -> DataLoader[dict[str, Tensor]]:
     """Shuffled batches, the last incomplete one dropped unless it is the only one; shared out among processes.
 
     MONAI's workflows call ``set_epoch`` on a ``DistributedSampler``, which makes the order a function of (seed, epoch).
     """
-    dataset = ImageArray(images)
     distributed = dist.is_available() and dist.is_initialized()
     sampler: DistributedSampler[dict[str, Tensor]] = DistributedSampler(
         dataset,

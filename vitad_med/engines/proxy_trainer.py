@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from monai.engines import SupervisedTrainer
+from monai.inferers import Inferer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -69,6 +70,7 @@ class ProxyTrainer(SupervisedTrainer):
         loss_function: the proxy loss.
         optimizer: see :func:`proxy_optimizer`.
         scheduler: stepped once an iteration.
+        inferer: how the network is called; MONAI's ``SimpleInferer`` calls it plainly.
         micro_batch: global crops in one forward pass (local crops: four times as many); bounds memory, not the result
             beyond rounding.
         clip_norm: largest gradient norm of encoder and head; the aggregation is outside of it.
@@ -87,6 +89,7 @@ class ProxyTrainer(SupervisedTrainer):
         loss_function: ProxyLoss,
         optimizer: Optimizer,
         scheduler: LRScheduler,
+        inferer: Inferer | None = None,
         micro_batch: int = 64,
         clip_norm: float = 1.0,
         amp: bool = True,
@@ -100,6 +103,7 @@ class ProxyTrainer(SupervisedTrainer):
             network=network,
             optimizer=optimizer,
             loss_function=loss_function,
+            inferer=inferer,
             train_handlers=train_handlers,
             decollate=False,
         )
@@ -139,7 +143,7 @@ class ProxyTrainer(SupervisedTrainer):
             # Gradients of all parts are summed here and exchanged between processes once.
             with self.outputs.no_sync() if wrapped and not last else nullcontext():  # type: ignore[operator]
                 with self.precision.autocast():
-                    output = self.outputs(part.images)
+                    output = self.inferer(part.images, self.outputs)
                 terms = criterion(output, part, totals)
                 self.grad_scaler.scale(terms.loss).backward()
             loss += float(terms.loss.detach())

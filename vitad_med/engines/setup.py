@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.utils.enums import CommonKeys
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -21,20 +22,26 @@ from vitad_med.data.registry import read_cases
 from vitad_med.data.splits import split_digest
 from vitad_med.digests import state_digest
 from vitad_med.engines.cpu_memory import keep_freed_memory
+from vitad_med.engines.inference import prepare_images
 from vitad_med.engines.optimization import warmup_cosine
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
 from vitad_med.networks.distillation import DistillationNetwork
-from vitad_med.networks.state import save_model
+from vitad_med.networks.state import load_model, save_model
 from vitad_med.reproducibility import seed_everything
 from vitad_med.synthesis import SyntheticScheme
 
 __all__ = [
+    "bundle_name",
+    "cases",
     "choose_device",
+    "load_model",
     "prepare",
+    "prepare_images",
     "save_encoder",
     "save_model",
     "schedule",
+    "score_and_label",
     "split_digest",
     "synthetic_set",
     "training_cases",
@@ -86,15 +93,30 @@ def _cases(
     return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=seed, **options)
 
 
-def training_images(cases: Sequence[Case], size: int, channels: int) -> np.ndarray:
+def cases(data: str, dataset_dir: str, section: str, options: Mapping[str, Any]) -> list[Case]:
+    """Records of one section, e.g. ``test``."""
+    return read_cases(data, dataset_dir, section, **options)
+
+
+def bundle_name(bundle_root: str | Path) -> str:
+    """Name of the bundle's folder."""
+    return Path(bundle_root).resolve().name
+
+
+def score_and_label(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Output transform for ignite metrics over image scores."""
+    return output[CommonKeys.PRED].score, output[CommonKeys.LABEL]
+
+
+def training_images(records: Sequence[Case], size: int, channels: int) -> np.ndarray:
     """The resized training images; a summary line says how many images and patients there are."""
-    patients = len({case.patient_id for case in cases})
-    logger.info("%d training images of %d patients", len(cases), patients)
-    return resized_array(cases, size, channels=channels)
+    patients = len({case.patient_id for case in records})
+    logger.info("%d training images of %d patients", len(records), patients)
+    return resized_array(records, size, channels=channels)
 
 
 def synthetic_set(
-    cases: Sequence[Case],
+    records: Sequence[Case],
     scorer: Scorer,
     synthesis: SyntheticScheme,
     image_size: int,
@@ -102,7 +124,7 @@ def synthetic_set(
     channels: int,
 ) -> SyntheticSet | None:
     """Fixed synthetic anomalies of validation images, or None without such images."""
-    return SyntheticSet(cases, scorer, synthesis, image_size, seed, channels) if cases else None
+    return SyntheticSet(records, scorer, synthesis, image_size, seed, channels) if records else None
 
 
 def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ class DistillationNetwork(nn.Module):
         prototypes: output dimensions K.
         head_hidden: width of the head's hidden layers.
         head_bottleneck: width of the normalised bottleneck.
+        head_batch_norm: see :class:`~vitad_med.networks.heads.MLPHead`.
         drop_path_rate: stochastic depth (student only: :meth:`teacher_copy` switches it off).
     """
 
@@ -37,12 +38,20 @@ class DistillationNetwork(nn.Module):
         prototypes: int = 2048,
         head_hidden: int = 1024,
         head_bottleneck: int = 256,
+        head_batch_norm: bool = True,
         drop_path_rate: float = 0.1,
     ) -> None:
         super().__init__()
         self.encoder: VisionTransformer
         self.encoder, (mean, std) = build_encoder(architecture, weights, image_size, drop_path_rate)
-        self.head = MLPHead(self.encoder.embed_dim, prototypes, head_hidden, head_bottleneck, prototypes=True)
+        self.head = MLPHead(
+            self.encoder.embed_dim,
+            prototypes,
+            head_hidden,
+            head_bottleneck,
+            prototypes=True,
+            batch_norm=head_batch_norm,
+        )
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
@@ -57,8 +66,9 @@ class DistillationNetwork(nn.Module):
         return encode(self.encoder, (images.expand(-1, 3, -1, -1) - self.mean) / self.std).cls
 
     def teacher_copy(self) -> DistillationNetwork:
-        """A copy in evaluation mode that takes no gradient."""
+        """A copy that takes no gradient; its encoder is in evaluation mode, its head normalises over the batch."""
         teacher = copy.deepcopy(self).eval()
+        teacher.head.train()
         return teacher.requires_grad_(False)
 
 

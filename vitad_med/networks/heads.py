@@ -18,20 +18,26 @@ class MLPHead(nn.Module):
         hidden: width of both hidden layers.
         bottleneck: width before the last layer.
         prototypes: l2-normalise the bottleneck and keep the last layer's rows at unit norm.
+        batch_norm: normalise hidden layers over the batch (an option of DINO's head). Chest X-rays look so much alike
+            that without it every image's output is the same after centring, and distillation ends in the uniform
+            target within ten epochs.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, hidden: int = 2048, bottleneck: int = 256, prototypes: bool = False
+        self,
+        in_features: int,
+        out_features: int,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        prototypes: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.prototypes = prototypes
-        self.trunk = nn.Sequential(
-            nn.Linear(in_features, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, bottleneck),
-        )
+        layers: list[nn.Module] = []
+        for width in (in_features, hidden):
+            layers += [nn.Linear(width, hidden), *([nn.BatchNorm1d(hidden)] if batch_norm else []), nn.GELU()]
+        self.trunk = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         for layer in self.trunk:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -1,0 +1,118 @@
+"""MONAI handler that gathers predictions and ends an evaluation with its files and its table."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys
+
+from vitad_med.data.case import Case
+from vitad_med.data.image_io import resize
+from vitad_med.data.splits import data_digest
+from vitad_med.engines.progress import duration
+from vitad_med.evaluation.document import Document
+from vitad_med.evaluation.run import evaluate_predictions
+from vitad_med.evaluation.table import print_table
+from vitad_med.networks.proxy import AnomalyOutput
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluateCohorts:
+    """Scores of all images and maps of the localized ones; at the end metrics.json, images.csv, overlays and a table.
+
+    Args:
+        cases: records of the evaluated dataset, in its order.
+        output_dir: where the files go.
+        bundle: name of the method.
+        model_digest: digest of the evaluated weights.
+        eval_size: side in pixels of the grid on which maps are compared.
+        by: cohorts beside ``all``, each a list of axes to cross.
+        replicates: bootstrap replicates.
+        seed: of the bootstrap.
+        overlays: cases on each sheet of pictures.
+
+    Attributes:
+        document: the written metrics.json, once the run has completed.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        output_dir: str | Path,
+        bundle: str,
+        model_digest: str,
+        eval_size: int = 224,
+        by: Sequence[Sequence[str]] = (("sex",), ("view",)),
+        replicates: int = 2000,
+        seed: int = 0,
+        overlays: int = 6,
+    ) -> None:
+        self.cases = tuple(cases)
+        self.output_dir = Path(output_dir)
+        self.bundle = bundle
+        self.model_digest = model_digest
+        self.eval_size = eval_size
+        self.by = by
+        self.replicates = replicates
+        self.seed = seed
+        self.overlays = overlays
+        self.document: Document | None = None
+        self._rows = {index: row for row, index in enumerate(i for i, c in enumerate(self.cases) if c.localized)}
+        self._scores = np.full(len(self.cases), np.nan)
+        self._began = self._spoke = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Register on a MONAI evaluator whose inferer returns ``AnomalyOutput``."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, _: Engine) -> None:
+        self._scores[:] = np.nan
+        # On disk: 25,596 maps of 224 x 224 take 5 GB. The file goes with the run.
+        self._scratch = tempfile.TemporaryFile()  # noqa: SIM115 - lives until the run has completed
+        shape = (len(self._rows), self.eval_size, self.eval_size)
+        self._maps = (
+            np.memmap(self._scratch, dtype=np.float32, mode="w+", shape=shape) if self._rows else np.zeros(shape, "f4")
+        )
+        self._began = self._spoke = time.monotonic()
+
+    def _collect(self, engine: Engine) -> None:
+        output: AnomalyOutput = engine.state.output[CommonKeys.PRED]
+        indices = np.asarray(engine.state.batch["index"])
+        self._scores[indices] = output.score.cpu().numpy()
+        for position, index in enumerate(indices):
+            if (row := self._rows.get(int(index))) is not None:
+                self._maps[row] = resize(output.map[position], self.eval_size)[0].cpu().numpy()
+        now = time.monotonic()
+        if now - self._spoke > 20:
+            self._spoke = now
+            done = engine.state.iteration / (engine.state.epoch_length or 1)
+            left = (now - self._began) * (1 - done) / done
+            logger.info("scored %.0f %% of %d images, %s left", 100 * done, len(self.cases), duration(left))
+
+    def _finish(self, _: Engine) -> None:
+        logger.info("computing cohort metrics with %d bootstrap replicates", self.replicates)
+        self.document = evaluate_predictions(
+            self.cases,
+            self._scores,
+            self._maps,
+            self.output_dir,
+            bundle=self.bundle,
+            model_digest=self.model_digest,
+            data_digest=data_digest(self.cases),
+            eval_size=self.eval_size,
+            by=self.by,
+            replicates=self.replicates,
+            seed=self.seed,
+            overlays=self.overlays,
+        )
+        self._scratch.close()
+        print_table(self.document)
