@@ -33,7 +33,8 @@ def seeded() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     threads = torch.get_num_threads()
     yield
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports half of torch's compiler
+        torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
 
 

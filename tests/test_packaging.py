@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -46,6 +48,59 @@ def test_every_requirement_is_pinned_at_or_above_its_lower_bound(project: dict, 
         if bound:
             numbers = [[int(part) for part in re.findall(r"\d+", text)] for text in (version, bound)]
             assert numbers[0] >= numbers[1], requirement
+
+
+def imported_names(folders: list[Path]) -> set[str]:
+    """Top-level names of every absolute import below the folders."""
+    names: set[str] = set()
+    for file in (file for folder in folders for file in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.fixture(scope="module")
+def providers() -> dict[str, set[str]]:
+    """Top-level import name -> the installed packages that provide it; mlflow, for one, comes from several."""
+    provided = importlib.metadata.packages_distributions()
+    return {name: {normal(package) for package in packages} for name, packages in provided.items()}
+
+
+def declared(listed: list[str]) -> set[str]:
+    return {normal(requirement.split(">=")[0]) for requirement in listed}
+
+
+def foreign(names: set[str]) -> set[str]:
+    return names - sys.stdlib_module_names - {"vitad_med"}
+
+
+def test_the_package_imports_exactly_what_it_declares(
+    project: dict, repo_root: Path, providers: dict[str, set[str]]
+) -> None:
+    needed_by_others = {"torchvision", "fire"}  # timm imports the one, monai.bundle's command line the other
+    packages = declared(project["dependencies"])
+    names = foreign(imported_names([repo_root / "vitad_med"]))
+    assert {name for name in names if not providers.get(name, set()) & packages} == set()
+    used = set().union(*(providers[name] for name in names))
+    assert packages - used <= needed_by_others
+
+
+def test_tests_and_tools_import_exactly_what_dev_declares(
+    project: dict, repo_root: Path, providers: dict[str, set[str]]
+) -> None:
+    # Checkers and stubs are not imported; MONAI imports jsonschema when it verifies a bundle's metadata.
+    needed_by_others = {"ruff", "mypy", "pandas-stubs", "scipy-stubs", "jsonschema"}
+    dev = declared(project["optional-dependencies"]["dev"])
+    packages = declared(requirements(project))
+    own_helpers = {"conftest", "_machine"}
+    names = imported_names([repo_root / folder for folder in ("tests", "benchmarks", "scripts")])
+    names = foreign(names) - own_helpers
+    assert {name for name in names if not providers.get(name, set()) & packages} == set()
+    used = set().union(*(providers[name] for name in names))
+    assert dev - used <= needed_by_others
 
 
 def test_torch_has_no_upper_bound(project: dict) -> None:
