@@ -19,9 +19,10 @@ import pytest
 PATIENCE_S = 600  # seconds of work on a free core; a busy machine may take long
 CONFIG = "bundles/tiny/configs/train.json"
 FORKING = """
-import json, os, runpy, sys
+import gc, json, os, runpy, sys
 import monai.bundle.scripts, monai.engines, vitad_med.bundles
 
+gc.freeze()  # spares every copy the collection of all that was imported when it ends, which is most of its time
 for number, (folder, arguments) in enumerate(json.loads(sys.argv[1])):
     child = os.fork()
     if child == 0:
