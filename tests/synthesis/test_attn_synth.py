@@ -309,4 +309,4 @@ def test_a_real_chest_x_ray(nih_mini: Any) -> None:
     assert image.shape == (1, 224, 224)
     sample = AttnSynth().sample(image, make_saliency(1, 14)[0], 0)
     assert np.array_equal(sample.image[:, sample.mask == 0], image[:, sample.mask == 0])
-    assert sample.info["changed_fraction"] >= 0.5
+    assert sample.info["changed_fraction"] >= 0.25

@@ -54,8 +54,8 @@ class AttnSynth:
         scar_probability, rotation_probability, jitter_probability, rescale_probability: options of ``PatchLaw``.
         scar_length_range, scar_width_range, brightness, contrast, rescale_range: their strengths, see ``PatchLaw``.
         min_changed_fraction: part of the patch's pixels that must change (ours).
-        change_threshold: a pixel has changed when a channel moves by more than this; the default is one and a half
-            8-bit grey levels (ours).
+        change_threshold: a pixel has changed when a channel moves by more than this (ours). The default lies between
+            three and four 8-bit grey levels: visible, and never equal to a difference of 8- or 16-bit values.
         max_redraws: draws after the first (ours).
         renderer: how ``batch`` computes: ``batched`` with torch on the images' device, ``per_image`` with numpy on the
             host. ``auto`` takes the first on an accelerator and the second, there twice as fast, on a CPU.
@@ -86,8 +86,8 @@ class AttnSynth:
     contrast: float = PatchLaw.contrast
     rescale_probability: float = PatchLaw.rescale_probability
     rescale_range: tuple[float, float] = PatchLaw.rescale_range
-    min_changed_fraction: float = 0.5
-    change_threshold: float = 1.5 / 255
+    min_changed_fraction: float = 0.25
+    change_threshold: float = 3.5 / 255
     max_redraws: int = 20
     renderer: Renderer = "auto"
     patch: PatchLaw = field(init=False, repr=False, compare=False)

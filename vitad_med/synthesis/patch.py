@@ -87,6 +87,7 @@ class Placement:
         region: bool [height, width], or None when the region is the whole box.
         origin, axes: affine map from window to source pixels.
         brightness, contrast: jitter; 0 and 1 leave the patch as it is.
+        cut: top, left, height and width of the rectangle that was cut, in pixels.
         shape, angle, scale, source, destination, moved: for the record; degrees, centres as (row, column), ``moved``
             counts how many of the two centres had to move for the patch to fit.
     """
@@ -100,6 +101,7 @@ class Placement:
     axes: tuple[tuple[float, float], tuple[float, float]]
     brightness: float
     contrast: float
+    cut: tuple[float, float, float, float]
     shape: str
     angle: float
     scale: float
@@ -126,7 +128,7 @@ class Placement:
 
     def record(self) -> dict[str, object]:
         """The fields for the sample's info."""
-        keys = ("shape", "angle", "scale", "brightness", "contrast", "source", "destination", "moved")
+        keys = ("cut", "shape", "angle", "scale", "brightness", "contrast", "source", "destination", "moved")
         return {"box": (self.top, self.left, self.height, self.width), **{key: getattr(self, key) for key in keys}}
 
 
@@ -176,6 +178,7 @@ def draw_placement(generator: np.random.Generator, patch: PatchLaw, location: Lo
         axes=axes,
         brightness=float(brightness),
         contrast=float(contrast),
+        cut=(cut_top, cut_left, cut_height, cut_width),
         shape="scar" if is_scar else "rectangle",
         angle=float(angle),
         scale=float(scale),
