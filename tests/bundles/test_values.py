@@ -77,6 +77,14 @@ def test_devices_of_this_machine_pass() -> None:
         check_values({"device": torch.device(name)})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("workers", -1), ("val_fraction", 1.5), ("channels", 2), ("channels", True), ("resume", "no")]
+)
+def test_further_shared_keys_have_ranges(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"--{key} is "):
+        check_values({key: value})
+
+
 def test_types_follow_the_declaration() -> None:
     check_types({"a": 1.0, "b": None, "c": [1], "d": "@a"}, {"a": 2, "b": "x", "c": "y", "d": 3})
     with pytest.raises(ConfigError, match="--a#b is 'x'"):

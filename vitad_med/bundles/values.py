@@ -56,8 +56,8 @@ def check_values(values: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]
         if key in values:
             rule(key, values[key])
     for key, allowed in (choices or {}).items():
-        if key in values and values[key] not in allowed:
-            _refuse(key, values[key], "one of " + ", ".join(repr(item) for item in allowed))
+        if key in values:
+            one_of(*allowed)(key, values[key])
     if "image_size" in values and isinstance(values.get("architecture"), str):
         check_patch_multiple("image_size", values["image_size"], values["architecture"])
 
@@ -93,6 +93,16 @@ def number(low: float | None = None, high: float | None = None, *, open_low: boo
             _refuse(name, value, f"{'greater than' if open_low else 'at least'} {low:g}")
         if high is not None and value > high:
             _refuse(name, value, f"at most {high:g}")
+
+    return rule
+
+
+def one_of(*allowed: Any) -> Rule:
+    """One of the listed values."""
+
+    def rule(name: str, value: Any) -> None:
+        if isinstance(value, bool) or value not in allowed:
+            _refuse(name, value, "one of " + ", ".join(repr(item) for item in allowed))
 
     return rule
 
@@ -141,16 +151,23 @@ def check_patch_multiple(name: str, value: int, architecture: str) -> None:
 
 RULES: dict[str, Rule] = {
     "epochs": integer(1),
+    "warmup_epochs": number(0),
     "batch_size": integer(1),
-    "micro_batch_size": integer(1),
+    "micro_batch": integer(1),
     "image_size": integer(1),
+    "source_size": integer(1),
     "eval_size": integer(1),
+    "channels": one_of(1, 3),
     "seed": integer(0, MAX_SEED),
-    "num_workers": integer(0),
+    "workers": integer(0),
     "replicates": integer(0),
+    "overlays": integer(0),
     "val_interval": integer(1),
+    "val_fraction": number(0, 1),
     "learning_rate": number(0, open_low=True),
+    "weight_decay": number(0),
     "amp": boolean,
+    "resume": boolean,
     "device": device,
     "data": text,
     "dataset_dir": text,
