@@ -216,7 +216,8 @@ def track(
         raise StorageError(f"cannot make output_dir '{folder}': {error.strerror}; choose another") from error
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     mlflow.telemetry.set_telemetry_client()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow.store.db.utils"):  # they report each table of a new database
+        logging.getLogger(name).setLevel(logging.WARNING)
     params, config = _settings()
     params["vitad_med"] = version("vitad-med")
     params["torch"] = torch.__version__
