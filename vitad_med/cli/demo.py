@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     training = {} if options.epochs is None else {"epochs": options.epochs}
 
     _run_bundle("Step 1 of 2, training", root, "train.json", {**shared, **training})
-    _run_bundle("Step 2 of 2, evaluation", root, "evaluate.json", shared)
+    trained = {"weights": str(output_dir / "model.pt")}
+    _run_bundle("Step 2 of 2, evaluation", root, "evaluate.json", {**shared, **trained})
 
     minutes = (time.monotonic() - start) / 60
     print(f"\nDone in {minutes:.1f} minutes. The results lie in {output_dir}:")
@@ -93,7 +95,9 @@ def _run_bundle(title: str, root: Path, config: str, overrides: dict[str, Any]) 
         words += [f"--{key}", str(value)]
     print(f"\n{title}; the same as\n  {shlex.join(words)}\n", flush=True)
     try:
-        with plain_errors():
+        with plain_errors(), warnings.catch_warnings():
+            # MONAI warns that a config can run code; this one is part of the repository.
+            warnings.filterwarnings("ignore", message="parsing config_file")
             run_bundle(config_file=str(path), **overrides)
     except VitadError as error:
         raise type(error)(sentence(error)) from None
