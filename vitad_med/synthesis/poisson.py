@@ -8,11 +8,14 @@ where v_pq is the guide: the difference g_p - g_q of the patch (``source``), or 
 destination's difference is larger in size (``mixed``). The unknown here is the change e = u - destination, which
 vanishes outside, so pixels outside the region are never touched.
 
-A rectangle needs one solve by sine transforms. Any other region is solved in its bounding box first; the box solution
-misses e = 0 on the *ring* (the pixels around the region), and charges on the ring cancel it: the potential of lattice
-charges is harmonic away from them, the charges follow from one symmetric positive definite system of ring size
-(capacitance matrix method, Buzbee, Dorr, George and Golub 1971), and a second box solve spreads their effect. Both are
-direct solves: the residual is at rounding level, not at an iteration's tolerance.
+With the ``source`` guide, u is the patch plus a discrete harmonic function that takes the difference of destination and
+patch on the *ring* (the pixels around the region). With ``mixed``, the right-hand side is solved in the region's
+bounding box, and a harmonic function cancels what that solution leaves on the ring.
+
+In a rectangle the harmonic function comes from sine transforms. In any other region it is the potential of charges on
+the ring: such a potential is harmonic away from them, and the charges follow from one symmetric positive definite
+system of ring size (capacitance matrix method, Buzbee, Dorr, George and Golub 1971). All solves are direct: the
+residual is at rounding level, not at an iteration's tolerance.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from vitad_med.errors import ConfigError
-from vitad_med.synthesis.dst import solve_rectangle
+from vitad_med.synthesis.dst import add_frame, extend_rectangle, solve_rectangle
 from vitad_med.synthesis.lattice import green_table, table_reach
 
 Gradients = Literal["source", "mixed"]
@@ -81,22 +84,23 @@ def poisson_change(
     Returns:
         float64 [..., h, w], zero outside the region.
     """
-    right_side = guide_divergence(window, patch, gradients)
-    return solve_rectangle(right_side) if region is None else solve_region(right_side, region)
+    if gradients == "mixed":
+        right_side = guide_divergence(window, patch)
+        return solve_rectangle(right_side) if region is None else solve_region(right_side, region)
+    excess = patch - window
+    change = excess[..., 1:-1, 1:-1] - harmonic_extension(excess, region)
+    return change if region is None else change * region
 
 
-def guide_divergence(window: np.ndarray, patch: np.ndarray, gradients: Gradients) -> np.ndarray:
-    """Right-hand side for the change: sum over the 4 neighbours of guide minus destination difference, [..., h, w]."""
-    down = _excess(np.diff(window[..., :, 1:-1], axis=-2), np.diff(patch[..., :, 1:-1], axis=-2), gradients)
-    across = _excess(np.diff(window[..., 1:-1, :], axis=-1), np.diff(patch[..., 1:-1, :], axis=-1), gradients)
+def guide_divergence(window: np.ndarray, patch: np.ndarray) -> np.ndarray:
+    """Right-hand side for the change, mixed: guide minus destination, summed over 4 neighbours, [..., h, w]."""
+    down = _excess(np.diff(window[..., :, 1:-1], axis=-2), np.diff(patch[..., :, 1:-1], axis=-2))
+    across = _excess(np.diff(window[..., 1:-1, :], axis=-1), np.diff(patch[..., 1:-1, :], axis=-1))
     return down[..., :-1, :] - down[..., 1:, :] + across[..., :-1] - across[..., 1:]
 
 
-def _excess(destination: np.ndarray, source: np.ndarray, gradients: Gradients) -> np.ndarray:
-    excess = source - destination
-    if gradients == "mixed":
-        excess *= np.abs(source) > np.abs(destination)
-    return excess
+def _excess(destination: np.ndarray, source: np.ndarray) -> np.ndarray:
+    return (source - destination) * (np.abs(source) > np.abs(destination))
 
 
 def solve_region(right_side: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -109,36 +113,44 @@ def solve_region(right_side: np.ndarray, region: np.ndarray) -> np.ndarray:
     Returns:
         u, float64 [..., h, w], zero outside the region, exact to rounding.
     """
-    height, width = region.shape
-    lead = right_side.shape[:-2]
-    padded = np.zeros((*lead, height + 2, width + 2))
-    inner = padded[..., 1:-1, 1:-1]
-    inner[...] = solve_rectangle(right_side * region)
+    padded = np.zeros((*right_side.shape[:-2], region.shape[0] + 2, region.shape[1] + 2))
+    boxed = padded[..., 1:-1, 1:-1]
+    boxed[...] = solve_rectangle(right_side * region)
+    return (boxed - harmonic_extension(padded, region)) * region
 
+
+def harmonic_extension(window: np.ndarray, region: np.ndarray | None) -> np.ndarray:
+    """The function with 4 u_p = sum of the 4 neighbours u_q in a region, and the window's values on the ring around it.
+
+    Args:
+        window: float64 [..., h + 2, w + 2]; only the ring is read.
+        region: bool [h, w], not empty; None for the whole box.
+
+    Returns:
+        u, float64 [..., h, w]; outside the region it has no meaning.
+    """
+    if region is None:
+        return extend_rectangle(window)
+    height, width = region.shape
     rows, columns = region_ring(region)
-    reach = table_reach(max(height, width) + 2)
-    table = green_table(reach)
+    table = green_table(table_reach(max(height, width) + 2))
     site = rows * table.shape[1] + columns
     middle = table.size // 2
     potential = table.ravel().take((site + middle)[:, None] - site)
     # Symmetric, so its transpose is the same matrix in the memory order that LAPACK can overwrite.
     factor = cho_factor(potential.T, lower=True, overwrite_a=True, check_finite=False)
-    missed = padded[..., rows, columns].reshape(-1, len(rows))
-    charge = -cho_solve(factor, missed.T, check_finite=False).T
+    values = window[..., rows, columns].reshape(-1, len(rows))
+    charge = cho_solve(factor, values.T, check_finite=False).T
 
     # The charges' field inside the box: their own right-hand side, and their potential on the frame as Dirichlet data.
     frame = frame_sites(height, width)
     frame_site = frame[0] * table.shape[1] + frame[1]
-    field = np.zeros((charge.shape[0], height + 2, width + 2))
-    field[:, rows, columns] = charge
-    source = field[:, 1:-1, 1:-1]
-    on_frame = charge @ table.ravel().take((frame_site + middle)[:, None] - site).T
-    above, below, before, after = np.split(on_frame, np.cumsum([width, width, height]), axis=1)
-    source[:, 0] += above
-    source[:, -1] += below
-    source[:, :, 0] += before
-    source[:, :, -1] += after
-    return (inner + solve_rectangle(source).reshape(*lead, height, width)) * region
+    sources, outer = np.zeros((2, len(charge), height + 2, width + 2))
+    sources[:, rows, columns] = charge
+    outer[:, frame[0], frame[1]] = charge @ table.ravel().take((frame_site + middle)[:, None] - site).T
+    right_side = sources[:, 1:-1, 1:-1]
+    add_frame(right_side, outer)
+    return solve_rectangle(right_side).reshape(*window.shape[:-2], height, width)
 
 
 def region_ring(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +166,7 @@ def region_ring(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frame_sites(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frame of the window [h + 2, w + 2] without corners (above, below, before, after): rows and columns."""
+    """Frame of the window [h + 2, w + 2] without its corners: rows and columns."""
     along, down = np.arange(1, width + 1), np.arange(1, height + 1)
     rows = np.concatenate([np.zeros_like(along), np.full_like(along, height + 1), down, down])
     columns = np.concatenate([along, along, np.zeros_like(down), np.full_like(down, width + 1)])

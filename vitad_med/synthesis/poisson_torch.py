@@ -59,60 +59,71 @@ def poisson_change_batch(
     Returns:
         float64 [G, C, P, Q], zero outside the regions.
     """
-    right_side = _guide_divergence(windows, patches, gradients)
     solver = RectangleSolver(sizes, windows.device)
     shaped = [region for region in regions if region is not None]
-    return _solve_regions(right_side, shaped, solver) if shaped else solver(right_side)
+    full = [np.ones(size, dtype=bool) for size in sizes]
+    inside = torch.from_numpy(pad_regions(shaped or full, solver.height, solver.width)).to(windows.device)[:, None]
+    if gradients == "source":
+        excess = patches - windows
+        return (excess[..., 1:-1, 1:-1] - _harmonic_extension(excess, sizes, shaped, solver)) * inside
+    boxed = solver(_guide_divergence(windows, patches) * inside)
+    if not shaped:
+        return boxed
+    left_over = torch.nn.functional.pad(boxed, (1, 1, 1, 1))
+    return (boxed - _harmonic_extension(left_over, sizes, shaped, solver)) * inside
 
 
-def _guide_divergence(windows: torch.Tensor, patches: torch.Tensor, gradients: Gradients) -> torch.Tensor:
-    down = _excess(windows[..., :, 1:-1].diff(dim=-2), patches[..., :, 1:-1].diff(dim=-2), gradients)
-    across = _excess(windows[..., 1:-1, :].diff(dim=-1), patches[..., 1:-1, :].diff(dim=-1), gradients)
+def _guide_divergence(windows: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+    down = _excess(windows[..., :, 1:-1].diff(dim=-2), patches[..., :, 1:-1].diff(dim=-2))
+    across = _excess(windows[..., 1:-1, :].diff(dim=-1), patches[..., 1:-1, :].diff(dim=-1))
     return down[..., :-1, :] - down[..., 1:, :] + across[..., :-1] - across[..., 1:]
 
 
-def _excess(destination: torch.Tensor, source: torch.Tensor, gradients: Gradients) -> torch.Tensor:
-    excess = source - destination
-    return excess * (source.abs() > destination.abs()) if gradients == "mixed" else excess
+def _excess(destination: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    return (source - destination) * (source.abs() > destination.abs())
 
 
-def _solve_regions(right_side: torch.Tensor, regions: Sequence[np.ndarray], solver: RectangleSolver) -> torch.Tensor:
-    device = right_side.device
-    count, channels = right_side.shape[:2]
-    height, width = solver.height, solver.width
-    inside = torch.from_numpy(pad_regions(regions, height, width)).to(device)[:, None]
-    boxed = solver(right_side * inside)
-
+def _harmonic_extension(
+    windows: torch.Tensor, sizes: Sequence[tuple[int, int]], regions: Sequence[np.ndarray], solver: RectangleSolver
+) -> torch.Tensor:
+    """Harmonic inside the regions, with the windows' values on their rings; boxes where there are no regions."""
+    device = windows.device
+    image = torch.arange(len(windows), device=device)[:, None]
     # Sites of the padding are corner (0, 0) of the window, which no stencil reads.
-    ring, ring_valid = _padded_sites([region_ring(region) for region in regions])
-    frame, _ = _padded_sites([frame_sites(*region.shape) for region in regions])
-    table = _device_table(table_reach(max(height, width) + 2), device)
-    stride = 2 * table_reach(max(height, width) + 2) - 1
+    frame, _ = _padded_sites([frame_sites(*size) for size in sizes])
+    frame_rows, frame_columns = (torch.from_numpy(part).to(device) for part in frame)
+    sources, outer = torch.zeros((2, *windows.shape), dtype=torch.float64, device=device)
+    if not regions:
+        outer[image, :, frame_rows, frame_columns] = windows[image, :, frame_rows, frame_columns]
+        return solver(_with_frame(sources, outer))
+
+    ring, valid = _padded_sites([region_ring(region) for region in regions])
+    rows, columns = (torch.from_numpy(part).to(device) for part in ring)
+    reach = table_reach(max(solver.height, solver.width) + 2)
+    table, stride = _device_table(reach, device), 2 * reach - 1
+    site, frame_site = rows * stride + columns, frame_rows * stride + frame_columns
     middle = table.numel() // 2
-    ring_site = torch.from_numpy(ring[0] * stride + ring[1]).to(device)
-    frame_site = torch.from_numpy(frame[0] * stride + frame[1]).to(device)
-    valid = torch.from_numpy(ring_valid).to(device)
-    potential = _look_up(table, ring_site[:, :, None] - ring_site[:, None, :] + middle)
-    if not ring_valid.all():
+    potential = _look_up(table, (site + middle)[:, :, None] - site[:, None, :])
+    values = windows[image, :, rows, columns]
+    if not valid.all():
         # The padding's rows become those of the identity, so its charges are zero.
-        potential *= valid[:, :, None] & valid[:, None, :]
-        potential.diagonal(dim1=1, dim2=2).add_(~valid)
+        real = torch.from_numpy(valid).to(device)
+        potential *= real[:, :, None] & real[:, None, :]
+        potential.diagonal(dim1=1, dim2=2).add_(~real)
+        values = values * real[:, :, None]
+    charge = torch.cholesky_solve(values, torch.linalg.cholesky_ex(potential).L)
 
-    image = torch.arange(count, device=device)[:, None]
-    ring_rows, ring_columns = (torch.from_numpy(part).to(device) for part in ring)
-    padded = torch.nn.functional.pad(boxed, (1, 1, 1, 1))
-    missed = padded[image, :, ring_rows, ring_columns] * valid[:, :, None]
-    charge = -torch.cholesky_solve(missed, torch.linalg.cholesky_ex(potential).L)
-
-    field = torch.zeros(count, channels, height + 2, width + 2, dtype=torch.float64, device=device)
-    field[image, :, ring_rows, ring_columns] = charge
-    on_frame = _look_up(table, frame_site[:, :, None] - ring_site[:, None, :] + middle) @ charge
-    outer = torch.zeros_like(field)
-    outer[image, :, torch.from_numpy(frame[0]).to(device), torch.from_numpy(frame[1]).to(device)] = on_frame
-    source = field[..., 1:-1, 1:-1] + (
-        outer[..., :-2, 1:-1] + outer[..., 2:, 1:-1] + outer[..., 1:-1, :-2] + outer[..., 1:-1, 2:]
+    sources[image, :, rows, columns] = charge
+    outer[image, :, frame_rows, frame_columns] = (
+        _look_up(table, (frame_site + middle)[:, :, None] - site[:, None, :]) @ charge
     )
-    return (boxed + solver(source)) * inside
+    return solver(_with_frame(sources, outer))
+
+
+def _with_frame(sources: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+    """Right-hand side [G, C, P, Q]: sources inside the window plus Dirichlet data on the frame around each box."""
+    beside = outer[..., :-2, 1:-1] + outer[..., 2:, 1:-1] + outer[..., 1:-1, :-2] + outer[..., 1:-1, 2:]
+    return sources[..., 1:-1, 1:-1] + beside
 
 
 def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
