@@ -40,7 +40,7 @@ COLUMNS = (
     "pointing_hit",
 )
 
-_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are the full-width forms
+_FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the last four are the full-width forms
 
 
 def default_identifiers(cases: Sequence[Case]) -> Identifiers:
@@ -132,8 +132,12 @@ def write_images_csv(
 
 
 def safe_cell(text: str) -> str:
-    """Text that no spreadsheet runs: a cell that would start a formula is preceded by an apostrophe."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    """Text that no spreadsheet runs: a cell that would start a formula is preceded by an apostrophe.
+
+    Tabs, line ends and other control characters become spaces, so that a row stays one line.
+    """
+    line = "".join(" " if ord(character) < 32 else character for character in text)
+    return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
 
 
 def _number(value: float) -> str:
