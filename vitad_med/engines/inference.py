@@ -9,11 +9,12 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from vitad_med.engines.precision import Precision
-from vitad_med.networks.proxy import AnomalyOutput, ProxyNetwork
+from vitad_med.networks.proxy import ProxyNetwork
+from vitad_med.outputs import AnomalyOutput
 
 
 class AnomalyInferer(Inferer):
-    """Calls ``network.predict`` on whole images and returns an :class:`~vitad_med.networks.proxy.AnomalyOutput`.
+    """Calls ``network.predict`` on whole images and returns an :class:`~vitad_med.outputs.AnomalyOutput`.
 
     Args:
         amp: mixed precision where the device has it; off by default, so that scores do not depend on the machine's

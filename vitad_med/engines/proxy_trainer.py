@@ -21,9 +21,10 @@ from vitad_med.engines.optimization import create_optimizer, parameter_groups
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import ProxyTask, in_parts
 from vitad_med.errors import ConfigError, VitadError
-from vitad_med.networks.proxy import ProxyNetwork, ProxyOutput
+from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import use_fused_attention
 from vitad_med.objectives.proxy import ProxyLoss
+from vitad_med.outputs import ProxyOutput
 
 
 class TrainOutputs(nn.Module):

@@ -19,7 +19,7 @@ from vitad_med.engines.progress import duration
 from vitad_med.evaluation.document import Document
 from vitad_med.evaluation.run import evaluate_predictions
 from vitad_med.evaluation.table import print_table
-from vitad_med.networks.proxy import AnomalyOutput
+from vitad_med.outputs import AnomalyOutput
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class EvaluateCohorts:
         self._began = self._spoke = time.monotonic()
 
     def _collect(self, engine: Engine) -> None:
+        assert isinstance(engine.state.output, dict)
+        assert isinstance(engine.state.batch, dict)
         output: AnomalyOutput = engine.state.output[CommonKeys.PRED]
         indices = np.asarray(engine.state.batch["index"])
         self._scores[indices] = output.score.cpu().numpy()

@@ -18,9 +18,9 @@ class MLPHead(nn.Module):
         hidden: width of both hidden layers.
         bottleneck: width before the last layer.
         prototypes: l2-normalise the bottleneck and keep the last layer's rows at unit norm.
-        batch_norm: normalise hidden layers over the batch (an option of DINO's head). Chest X-rays look so much alike
-            that without it every image's output is the same after centring, and distillation ends in the uniform
-            target within ten epochs.
+        batch_norm: normalise hidden layers (an option of DINO's head) and the bottleneck over the batch. Chest X-rays
+            look so much alike that without it every image's output is the same after centring, and distillation ends
+            in the uniform target within ten epochs.
     """
 
     def __init__(
@@ -37,7 +37,10 @@ class MLPHead(nn.Module):
         layers: list[nn.Module] = []
         for width in (in_features, hidden):
             layers += [nn.Linear(width, hidden), *([nn.BatchNorm1d(hidden)] if batch_norm else []), nn.GELU()]
-        self.trunk = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
+        layers.append(nn.Linear(hidden, bottleneck))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(bottleneck, affine=False))
+        self.trunk = nn.Sequential(*layers)
         for layer in self.trunk:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -13,22 +13,9 @@ from vitad_med.errors import ConfigError
 from vitad_med.networks.heads import MLPHead
 from vitad_med.networks.vit import check_image_size, encode, head_count
 from vitad_med.networks.weights import build_encoder
+from vitad_med.outputs import AnomalyOutput, ProxyOutput
 
 Aggregate = Literal["learned", "mean", "best_head"]
-
-
-class AnomalyOutput(NamedTuple):
-    """What every method says of a batch: score [B] in 0..1 and map [B, 1, H, W] in 0..1, higher is more anomalous."""
-
-    score: Tensor
-    map: Tensor
-
-
-class ProxyOutput(NamedTuple):
-    """Training outputs: logits [B, 2] of (normal, synthetic anomaly) and map logits [B, 1, rows, columns]."""
-
-    logits: Tensor
-    map_logits: Tensor
 
 
 class HeadAggregator(nn.Module):

@@ -117,7 +117,10 @@ def _from_timm(name: str) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], t
         raise WeightsError(
             f"weights '{name}' is neither 'embedded', 'none', an existing .safetensors/.pth file, nor a timm name"
         )
-    published = timm.get_pretrained_cfg(name)
+    try:
+        published = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # timm knows the architecture but not the tag
+        published = None
     if published is None or not published.has_weights:
         tags = timm.list_pretrained(name.split(".")[0] + ".*")
         raise WeightsError(f"timm publishes no weights under '{name}'; it does for: {', '.join(tags) or 'none'}")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vitad_med.errors import ConfigError
+from vitad_med.objectives.sinkhorn import sinkhorn
+
+Centering = Literal["mean", "sinkhorn"]
 
 
 class DINOLoss(nn.Module):
@@ -20,6 +26,8 @@ class DINOLoss(nn.Module):
         warmup_temperature: tau_t at the start.
         warmup_fraction: fraction of training over which it rises.
         center_momentum: m of the exponential moving average of the teacher's mean output (Eq. 4).
+        centering: ``mean`` subtracts that average, as DINO does; ``sinkhorn`` shares the batch out evenly among
+            prototypes instead (Oquab et al., DINOv2, 2023), which near-identical images need.
     """
 
     center: Tensor
@@ -32,8 +40,12 @@ class DINOLoss(nn.Module):
         warmup_temperature: float = 0.04,
         warmup_fraction: float = 0.3,
         center_momentum: float = 0.9,
+        centering: Centering = "mean",
     ) -> None:
         super().__init__()
+        if centering not in ("mean", "sinkhorn"):
+            raise ConfigError(f"centering '{centering}' is unknown: use 'mean' or 'sinkhorn'")
+        self.centering = centering
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
         self.warmup_temperature = warmup_temperature
@@ -58,12 +70,13 @@ class DINOLoss(nn.Module):
             the loss, and what collapse shows in: ``target_entropy`` (of one target) and ``usage_entropy`` (of the mean
             target), both over log K; 1 and 1 mean uniform collapse, 0 and 0 collapse to one prototype.
         """
-        target = F.softmax((teacher.float() - self.center) / self.temperature(progress), dim=-1)
+        target = self.targets(teacher.float(), self.temperature(progress))
         log_prediction = F.log_softmax(student.float() / self.student_temperature, dim=-1)
         cross_entropy = -torch.einsum("tbk,sbk->tsb", target, log_prediction).mean(dim=2)
         different = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=student.device)
         loss = cross_entropy[different].mean()
-        self._update_center(teacher)
+        if self.centering == "mean":
+            self._update_center(teacher)
         log_count = math.log(target.shape[-1])
         mean_target = target.mean(dim=(0, 1))
         monitors = {
@@ -71,6 +84,12 @@ class DINOLoss(nn.Module):
             "usage_entropy": float(torch.special.entr(mean_target).sum() / log_count),
         }
         return loss, monitors
+
+    def targets(self, teacher: Tensor, temperature: float) -> Tensor:
+        """Target distributions over prototypes, [views, B, K]."""
+        if self.centering == "mean":
+            return F.softmax((teacher - self.center) / temperature, dim=-1)
+        return torch.stack([sinkhorn(view, temperature) for view in teacher])
 
     @torch.no_grad()
     def _update_center(self, teacher: Tensor) -> None:

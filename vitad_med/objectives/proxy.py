@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitad_med.errors import ConfigError
-from vitad_med.networks.proxy import ProxyOutput
+from vitad_med.outputs import ProxyOutput
 
 DiceViews = Literal["global_synthetic", "all_synthetic"]
 

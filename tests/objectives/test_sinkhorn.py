@@ -1,0 +1,37 @@
+"""Sinkhorn-Knopp against a float64 reference, its marginals, and processes that share one batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vitad_med.objectives.sinkhorn import sinkhorn
+
+
+def reference(logits: np.ndarray, epsilon: float, iterations: int) -> np.ndarray:
+    q = np.exp((logits - logits.max()) / epsilon)
+    for _ in range(iterations):
+        q /= q.sum(axis=0, keepdims=True)
+        q /= q.sum(axis=1, keepdims=True)
+    return q
+
+
+def test_equals_a_float64_reference() -> None:
+    logits = torch.randn(16, 20) * 0.2
+    found = sinkhorn(logits, 0.05, 3)
+    np.testing.assert_allclose(found.numpy(), reference(logits.double().numpy(), 0.05, 3), atol=2e-6)
+
+
+def test_rows_are_distributions_and_columns_share_evenly() -> None:
+    found = sinkhorn(torch.randn(64, 10) * 0.2, 0.05, 30)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(64))
+    torch.testing.assert_close(found.sum(dim=0), torch.full((10,), 6.4), rtol=1e-3, atol=0)
+
+
+def test_small_epsilon_does_not_overflow() -> None:
+    assert bool(torch.isfinite(sinkhorn(torch.randn(8, 6) * 50, 0.001, 5)).all())
+
+
+def test_a_common_offset_of_all_samples_changes_nothing() -> None:
+    logits = torch.randn(12, 9)
+    torch.testing.assert_close(sinkhorn(logits + 5 * torch.randn(9), 1.0), sinkhorn(logits, 1.0))
