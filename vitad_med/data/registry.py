@@ -10,6 +10,7 @@ from typing import Any
 
 from vitad_med.data.case import Case
 from vitad_med.data.chestxray14 import read_chestxray14
+from vitad_med.data.image_folder import read_image_folder
 from vitad_med.data.mvtec import read_mvtec
 from vitad_med.errors import ConfigError
 
@@ -17,6 +18,7 @@ from vitad_med.errors import ConfigError
 READERS: dict[str, Callable[..., list[Case]]] = {
     "nih_chestxray14": read_chestxray14,
     "mvtec": read_mvtec,
+    "image_folder": read_image_folder,
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ignite.engine import Engine, Events
 
 from vitad_med.checkpoint import load_checkpoint, save_checkpoint
+from vitad_med.engines.distributed import is_first
 from vitad_med.errors import ConfigError
 from vitad_med.reproducibility import rng_state, set_rng_state
 
@@ -33,7 +34,6 @@ class Checkpointing:
         objects: name to stateful object; names are the file's keys.
         settings: plain values that a resumed run must share, e.g. batch size, epochs, seed, data digest.
         resume: take up the checkpoint when there is one; False starts anew and overwrites it.
-        enabled: False on all processes but the first of a distributed run, which then only read.
     """
 
     def __init__(
@@ -42,13 +42,11 @@ class Checkpointing:
         objects: Mapping[str, Stateful],
         settings: Mapping[str, Any],
         resume: bool = True,
-        enabled: bool = True,
     ) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
         self.settings = json.loads(json.dumps(dict(settings)))
         self.resume = resume
-        self.enabled = enabled
 
     def attach(self, engine: Engine) -> None:
         """Register on an ignite engine: load when it starts, save after each epoch."""
@@ -85,8 +83,8 @@ class Checkpointing:
             logger.info("resuming after epoch %d", content["epoch"])
 
     def save(self, engine: Engine) -> None:
-        """Write the state as it stands after the epoch that just ended."""
-        if not self.enabled:
+        """Write the state as it stands after the epoch that just ended; in a distributed run the first process does."""
+        if not is_first():
             return
         content = {
             "epoch": engine.state.epoch,

@@ -11,6 +11,7 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 
 from vitad_med.checkpoint import atomic_path
+from vitad_med.engines.distributed import is_first
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Progress:
         values = {k: v for k, v in engine.state.metrics.items() if isinstance(v, float)}
         text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("epoch %d/%d: %s; %s", engine.state.epoch, engine.state.max_epochs, text, self._left(engine))
-        if self.history is not None:
+        if self.history is not None and is_first():
             self._write_history(engine.state.epoch, values)
 
     def _write_history(self, epoch: int, values: dict[str, float]) -> None:

@@ -22,6 +22,7 @@ from vitad_med.data.registry import read_cases
 from vitad_med.data.splits import split_digest
 from vitad_med.digests import state_digest
 from vitad_med.engines.cpu_memory import keep_freed_memory
+from vitad_med.engines.distributed import finish_processes, process_device, save_model_once, start_processes
 from vitad_med.engines.inference import prepare_images
 from vitad_med.engines.optimization import warmup_cosine
 from vitad_med.engines.proxy_task import Scorer
@@ -35,11 +36,15 @@ __all__ = [
     "bundle_name",
     "cases",
     "choose_device",
+    "finish_processes",
     "load_model",
     "prepare",
+    "prepare_distributed",
     "prepare_images",
+    "process_device",
     "save_encoder",
     "save_model",
+    "save_model_once",
     "schedule",
     "score_and_label",
     "split_digest",
@@ -56,6 +61,12 @@ def prepare(seed: int) -> None:
     """Seed every generator and settle the allocator; the first thing a training config does."""
     seed_everything(seed)
     keep_freed_memory()
+
+
+def prepare_distributed(seed: int, device: str) -> None:
+    """As :func:`prepare`, in each of the processes that ``torchrun`` started."""
+    start_processes(device)
+    prepare(seed)
 
 
 def choose_device(device: str) -> torch.device:

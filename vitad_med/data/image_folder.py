@@ -1,0 +1,58 @@
+"""Reader of a plain folder of images, for training on one's own normals and for scoring images without labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from vitad_med.data.case import Case
+from vitad_med.data.folders import dataset_folder, images_in
+from vitad_med.data.splits import hold_out_patients
+from vitad_med.errors import ConfigError, DataError
+
+SOURCE = "image_folder"
+Section = Literal["train", "val", "test", "all"]
+
+
+def read_image_folder(
+    dataset_dir: str | Path, *, section: Section = "test", val_fraction: float = 0.0, split_seed: int = 0
+) -> list[Case]:
+    """Read every image of a folder and of the folders in it.
+
+    Nothing is known of the images: all have label 0, for training they are taken as normal. The folder that an image
+    lies in stands for its patient (one folder a patient); images directly in ``dataset_dir`` are a patient each.
+
+    Args:
+        dataset_dir: folder of PNG, JPEG, TIFF or BMP files.
+        section: ``train`` all but the held-out patients, ``val`` those, ``test`` and ``all`` everything.
+        val_fraction: part of the patients that is held out.
+        split_seed: another seed holds out others.
+
+    Returns:
+        Cases sorted by case_id, which is the path below ``dataset_dir`` without suffix.
+
+    Raises:
+        DataError: a wrong folder or no image in it.
+        ConfigError: an unknown section, or ``val`` without a fraction.
+    """
+    if section not in ("train", "val", "test", "all"):
+        raise ConfigError(f"section is {section!r}; use train, val, test or all.")
+    if section == "val" and val_fraction == 0:
+        raise ConfigError("section 'val' needs a val_fraction above 0.")
+    root = dataset_folder(dataset_dir)
+    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+    cases = []
+    for folder in folders:
+        for path in images_in(folder):
+            case_id = path.relative_to(root).with_suffix("").as_posix()
+            patient = case_id if folder == root else folder.relative_to(root).as_posix()
+            split: Literal["train", "test"] = "train" if section in ("train", "val") else "test"
+            cases.append(Case(case_id, patient, path, SOURCE, split, label=0))
+    if not cases:
+        raise DataError(f"dataset_dir {root} holds no PNG, JPEG, TIFF or BMP image.")
+    cases.sort(key=lambda case: case.case_id)
+    if section in ("test", "all"):
+        return cases
+    kept, held = hold_out_patients(cases, val_fraction, split_seed)
+    return kept if section == "train" else [replace(case, split="val") for case in held]

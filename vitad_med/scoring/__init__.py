@@ -1,0 +1,1 @@
+"""Scores and maps of new images, for people and programs that take them further."""
