@@ -134,7 +134,7 @@ def main() -> None:
     with threadpoolctl.threadpool_limits(arguments.threads):
         print(describe_machine())
         print(
-            f"opencv   {cv2.__version__}, {cv2.getNumThreads()} threads; X-ray 2.5 times as wide as the patch, at least 224 px\n"
+            f"opencv   {cv2.__version__}, {cv2.getNumThreads()} threads; image 2.5 times the patch, at least 224 px\n"
         )
         print("                        ms        ms    times      levels   outside   outside")
         print("   px region          here       cv2   faster    off here      here       cv2")

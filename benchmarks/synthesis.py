@@ -4,8 +4,9 @@
     python benchmarks/synthesis.py --threads 2 --image_size 224 --repeats 30
 
 The step is a ViT's forward and backward pass over 2 global views of 224 px and 8 local views of 96 px of 32 images (16
-normal ones and their synthetic copies), the papers' batch, in bfloat16 autocast and micro-batches of 8 images. On one CPU thread the clock is the process's CPU time, which other
-processes on the machine disturb least; otherwise it is the wall clock.
+normal ones and their synthetic copies), the papers' batch, in bfloat16 autocast and micro-batches of 8 images. On one
+CPU thread the clock is the process's CPU time, which other processes on the machine disturb least; otherwise it is the
+wall clock.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ def median_seconds(
 ) -> dict[str, float]:
     """Median time of each, called in turn."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(-2, repeats):
+    for repeat in range(-1, repeats):
         for name, function in functions.items():
             start = clock()
-            function(repeat + 2)
+            function(repeat + 1)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if repeat >= 0:
