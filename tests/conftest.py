@@ -15,6 +15,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
@@ -22,6 +23,9 @@ SEED = 0
 MAX_THREADS = 2
 
 torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+# No deadline: an example that is slow on a busy machine is no failure. In CI the examples are the same in every run.
+settings.register_profile("vitad_med", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("vitad_med")
 
 
 @pytest.fixture(autouse=True)

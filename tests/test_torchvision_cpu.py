@@ -22,7 +22,7 @@ def run_python(code: str, cwd: Path, first_on_path: Path | None = None) -> subpr
     if first_on_path is not None:
         environment["PYTHONPATH"] = os.pathsep.join([str(first_on_path), environment.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
     )
 
 

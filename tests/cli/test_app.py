@@ -87,7 +87,7 @@ def test_a_users_mistake_is_one_sentence_without_traceback(tmp_path: Path) -> No
         [sys.executable, "-m", "vitad_med.cli", "data", "check", str(tmp_path / "absent")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert result.returncode == 2
     assert result.stdout == ""
@@ -102,7 +102,7 @@ def test_a_reader_that_closes_the_pipe_is_no_error() -> None:
     os.close(read_end)
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "vitad_med.cli", "version"], stdout=write_end, stderr=subprocess.PIPE, timeout=120
+            [sys.executable, "-m", "vitad_med.cli", "version"], stdout=write_end, stderr=subprocess.PIPE, timeout=600
         )
     finally:
         os.close(write_end)
