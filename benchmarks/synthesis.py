@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import threadpoolctl
@@ -90,7 +91,7 @@ def main() -> None:
     grid = np.exp(-(y**2 + x**2) / 32)
     saliency = torch.from_numpy(grid / grid.sum()).float().expand(len(paths), -1, -1).to(device)
 
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "default": {},
         "mixed gradients": {"gradients": "mixed"},
         "no rotation": {"rotation_probability": 0.0},

@@ -14,7 +14,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -102,7 +101,7 @@ def draw_sheet(images: torch.Tensor, saliency: torch.Tensor, samples: list[Synth
         draw_sites(seen, sample)
         show(anomaly, sample.image)
         mask.imshow(sample.mask, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        caption(mask, sample.info)
+        caption(mask, sample)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9, pad=4)
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.24 / (PANEL * rows + 0.22))
@@ -125,7 +124,9 @@ def draw_sites(axis: Axes, sample: SyntheticSample) -> None:
     axis.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": "white", "lw": 0.9, "shrinkA": 0})
 
 
-def caption(axis: Axes, info: dict[str, Any]) -> None:
+def caption(axis: Axes, sample: SyntheticSample) -> None:
+    """What was drawn, in small letters."""
+    info = sample.info
     axis.set_axis_off()
     words = [info["shape"]]
     if info["angle"]:
@@ -134,9 +135,8 @@ def caption(axis: Axes, info: dict[str, Any]) -> None:
         words.append(f"scaled {info['scale']:.2f}")
     # Where the mask is not: boxes in the lower part of the panel leave the upper edge free.
     top, _, height, _ = info["box"]
-    low = top + height < 0.85 * len(axis.images[0].get_array())
-    place = {"y": 0.03, "va": "bottom"} if low else {"y": 0.97, "va": "top"}
-    axis.text(0.03, s=", ".join(words), transform=axis.transAxes, color="#9aa4ad", fontsize=6.5, **place)
+    y, anchor = (0.03, "bottom") if top + height < 0.85 * len(sample.mask) else (0.97, "top")
+    axis.text(0.03, y, ", ".join(words), transform=axis.transAxes, color="#9aa4ad", fontsize=6.5, va=anchor)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -169,7 +169,7 @@ def main() -> int:
         pictures = [resize(read_image(path), arguments.image_size) for path in paths]
         channels = max(len(picture) for picture in pictures)
         images = torch.from_numpy(np.stack([to_channels(picture, channels) for picture in pictures]))
-        source = local_contrast
+        source: SaliencySource = local_contrast
         if arguments.saliency == "vit":
             source = vit_saliency(arguments.architecture, arguments.weights, arguments.image_size)
         saliency = source(images)
