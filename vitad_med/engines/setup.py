@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from vitad_med.checkpoint import save_safetensors
+from vitad_med.checkpoint import atomic_path, save_safetensors
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
@@ -28,6 +29,7 @@ from vitad_med.engines.optimization import warmup_cosine
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
 from vitad_med.networks.distillation import DistillationNetwork
+from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.state import load_model, save_model
 from vitad_med.reproducibility import seed_everything
 from vitad_med.synthesis import SyntheticScheme
@@ -35,6 +37,7 @@ from vitad_med.synthesis import SyntheticScheme
 __all__ = [
     "bundle_name",
     "cases",
+    "check_on_synthetic",
     "choose_device",
     "finish_processes",
     "load_model",
@@ -136,6 +139,38 @@ def synthetic_set(
 ) -> SyntheticSet | None:
     """Fixed synthetic anomalies of validation images, or None without such images."""
     return SyntheticSet(records, scorer, synthesis, image_size, seed, channels) if records else None
+
+
+def check_on_synthetic(
+    network: ProxyNetwork,
+    records: Sequence[Case],
+    scorer: Scorer,
+    synthesis: SyntheticScheme,
+    image_size: int,
+    seed: int,
+    channels: int,
+    output_dir: str | Path,
+    enabled: bool = True,
+) -> dict[str, float]:
+    """How well the proxy task itself is solved on the normal images of an evaluation; written to ``synthetic.json``."""
+    if not enabled:
+        return {}
+    normal = [case for case in records if case.label == 0]
+    if not normal:
+        logger.info("no normal image in this section: synthetic anomalies are left out")
+        return {}
+    data = SyntheticSet(normal, scorer.to(network.mean.device), synthesis, image_size, seed, channels)
+    figures = data.evaluate(network)
+    content = {"n_normal": len(normal), "seed": seed, **{name: round(value, 6) for name, value in figures.items()}}
+    with atomic_path(Path(output_dir) / "synthetic.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    logger.info(
+        "synthetic anomalies on %d normal images: image AUROC %.3f, pixel AUROC %.3f",
+        len(normal),
+        figures["synthetic_image_auroc"],
+        figures["synthetic_pixel_auroc"],
+    )
+    return figures
 
 
 def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:

@@ -1,0 +1,72 @@
+"""A small training of the real bundle, shared by the end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "bundles" / "attn_synth"
+# Small enough for seconds on two cores; everything else is the bundle's own default.
+SMALL = ("--image_size", "64", "--source_size", "64", "--multicrop#local_size", "32", "--micro_batch", "64")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(config: str | list[str], *options: str) -> list[str]:
+    """`python -m monai.bundle run` on a config of the bundle, from anywhere."""
+    names = [config] if isinstance(config, str) else config
+    paths = [str(BUNDLE / "configs" / name) if "/" not in name else name for name in names]
+    files = paths[0] if len(paths) == 1 else repr(paths)
+    start = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, "--bundle_root", str(BUNDLE)]
+    return [*start, *options]
+
+
+def environment() -> dict[str, str]:
+    """Two threads at most, and no tracking server that happens to be named."""
+    return {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture(scope="session")
+def bundle_command() -> Callable[..., list[str]]:
+    """The command line of a run, for tests that handle the process themselves."""
+    return command
+
+
+@pytest.fixture(scope="session")
+def bundle_run() -> Run:
+    """Run a config; ``cwd`` is where."""
+
+    def run(config: str | list[str], *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(config, *options), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def bundle_processes() -> Run:
+    """Train with ``count`` processes on the CPU, as ``torchrun`` starts them on GPUs."""
+
+    def run(count: int, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        run_bundle = command(["train.json", "multi_gpu_train.json"], *SMALL, "--device", "cpu", *options)[1:]
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+        environ = {**environment(), "OMP_NUM_THREADS": "1"}
+        return subprocess.run([*launch, *run_bundle], cwd=cwd, env=environ, capture_output=True, text=True, timeout=900)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(bundle_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of two epochs on the embedded radiographs, run from a folder that is not the repository."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = bundle_run("train.json", *SMALL, "--epochs", "2", "--output_dir", str(folder / "out"), cwd=folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder / "out"
