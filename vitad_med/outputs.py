@@ -15,7 +15,14 @@ class AnomalyOutput(NamedTuple):
 
 
 class ProxyOutput(NamedTuple):
-    """Proxy-task outputs: logits [B, 2] of (normal, synthetic anomaly) and map logits [B, 1, rows, columns]."""
+    """Proxy-task outputs.
+
+    Attributes:
+        logits: of (normal, synthetic anomaly), [B, 2].
+        map_logits: of the aggregated attention map, [B, 1, rows, columns].
+        token_logits: of the auxiliary classifier of single patches, [B, 1, rows, columns]; a help for training only.
+    """
 
     logits: Tensor
     map_logits: Tensor
+    token_logits: Tensor

@@ -17,7 +17,7 @@ def views(count: int, size: int, is_global: bool) -> tuple[Views, ProxyOutput]:
     masks = torch.zeros(count, 1, size, size)
     masks[1::2, :, : size // 2, : size // 4] = 1
     crops = Views(torch.rand(count, 1, size, size), labels, masks, is_global)
-    return crops, ProxyOutput(torch.randn(count, 2), torch.randn(count, 1, 2, 2))
+    return crops, ProxyOutput(torch.randn(count, 2), torch.randn(count, 1, 2, 2), torch.randn(count, 1, 2, 2))
 
 
 def test_matches_cross_entropy_and_soft_dice_by_hand() -> None:
@@ -34,7 +34,7 @@ def test_matches_cross_entropy_and_soft_dice_by_hand() -> None:
 
 
 def test_parts_of_a_step_sum_to_the_whole() -> None:
-    loss = ProxyLoss(dice_views="all_synthetic")
+    loss = ProxyLoss(dice_views="all_synthetic", token_weight=1.5)
     large, large_output = views(6, 8, True)
     small, small_output = views(10, 4, False)
     totals = loss.totals([large, small])
@@ -44,7 +44,7 @@ def test_parts_of_a_step_sum_to_the_whole() -> None:
         start = 0
         for part in in_parts(crops, 4):
             stop = start + len(part.images)
-            piece = ProxyOutput(output.logits[start:stop], output.map_logits[start:stop])
+            piece = ProxyOutput(*(part[start:stop] for part in output))
             summed = summed + loss(piece, part, totals).loss
             start = stop
     torch.testing.assert_close(summed, whole)

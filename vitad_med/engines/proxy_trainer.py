@@ -51,7 +51,7 @@ def proxy_optimizer(
 
     At the encoder's rate times lambda the aggregation stays where it started.
     """
-    groups = parameter_groups([network.encoder, network.head], weight_decay)
+    groups = parameter_groups([network.encoder, network.head, network.token_head], weight_decay)
     groups.append({"params": [p for p in network.aggregator.parameters() if p.requires_grad], "lr": aggregator_lr})
     groups[-1]["weight_decay"] = 0.0
     if optimizer not in ("sgd", "adamw"):
@@ -137,7 +137,7 @@ class ProxyTrainer(SupervisedTrainer):
         totals = criterion.totals(views)
         parts = [p for v in views for p in in_parts(v, self.micro_batch if v.is_global else 4 * self.micro_batch)]
         self.optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy = dice = correct = 0.0
+        loss = cross_entropy = dice = token = correct = 0.0
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             wrapped = isinstance(self.outputs, DistributedDataParallel)
@@ -150,11 +150,13 @@ class ProxyTrainer(SupervisedTrainer):
             loss += float(terms.loss.detach())
             cross_entropy += float(terms.cross_entropy)
             dice += float(terms.dice)
+            token += float(terms.token)
             correct += float((output.logits.detach().argmax(dim=1) == part.labels).sum())
         if not torch.isfinite(torch.tensor(loss)):
             raise VitadError(f"the loss is {loss} at step {step}: lower learning_rate, or set amp to False")
         self.grad_scaler.unscale_(self.optimizer)
-        clipped = [*self.proxy.encoder.parameters(), *self.proxy.head.parameters()]
+        proxy = self.proxy
+        clipped = [p for part in (proxy.encoder, proxy.head, proxy.token_head) for p in part.parameters()]
         norm = nn.utils.clip_grad_norm_(clipped, self.clip_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
@@ -164,6 +166,7 @@ class ProxyTrainer(SupervisedTrainer):
                 "loss": loss,
                 "cross_entropy": cross_entropy,
                 "dice": dice,
+                "token": token,
                 "accuracy": correct / totals[0],
                 "gradient_norm": float(norm),
                 "learning_rate": float(self.scheduler.get_last_lr()[0]),

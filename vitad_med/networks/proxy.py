@@ -60,6 +60,9 @@ class HeadAggregator(nn.Module):
 class ProxyNetwork(nn.Module):
     """ViT encoder with a two-class head on the CLS token and an aggregated attention map.
 
+    A linear classifier of single patches, on the tokens that the last block attends to, helps training from weak
+    weights (``token_weight`` of the loss); neither score nor map use it.
+
     Args:
         architecture: timm ViT with a CLS token.
         weights: ``embedded``, ``none``, a file, or a timm name (:mod:`vitad_med.networks.weights`).
@@ -92,6 +95,7 @@ class ProxyNetwork(nn.Module):
         self.encoder, (mean, std) = build_encoder(architecture, weights, image_size, drop_path_rate)
         self.head = MLPHead(self.encoder.embed_dim, 2, head_hidden, head_bottleneck)
         self.aggregator = HeadAggregator(head_count(self.encoder), aggregate, prior_area)
+        self.token_head = nn.Sequential(nn.LayerNorm(self.encoder.embed_dim), nn.Linear(self.encoder.embed_dim, 1))
         self.detach_maps = detach_maps
         # Part of the state: a checkpoint must not depend on which weights training started from.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -104,17 +108,19 @@ class ProxyNetwork(nn.Module):
         return (images.expand(-1, 3, -1, -1) - self.mean) / self.std
 
     def train_outputs(self, images: Tensor) -> ProxyOutput:
-        """Class logits [B, 2] and map logits [B, 1, rows, columns] of images [B, C, H, W] in 0..1."""
+        """Logits of the image, the map and single patches, of images [B, C, H, W] in 0..1."""
         encoding = encode(self.encoder, self.normalize(images), detach_attention=self.detach_maps)
-        map_logits = self.aggregator(encoding.attention)
-        return ProxyOutput(self.head(encoding.cls).float(), map_logits.reshape(-1, 1, *encoding.grid))
+        grid = (len(images), 1, *encoding.grid)
+        map_logits = self.aggregator(encoding.attention).reshape(grid)
+        token_logits = self.token_head(encoding.attended).float().reshape(grid)
+        return ProxyOutput(self.head(encoding.cls).float(), map_logits, token_logits)
 
     def predict(self, images: Tensor) -> AnomalyOutput:
         """Image score = probability of class 1; map = aggregated attention, resized bilinearly to the images' size."""
         if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
             for side in images.shape[-2:]:
                 check_image_size(self.encoder, int(side))
-        logits, map_logits = self.train_outputs(images)
+        logits, map_logits, _ = self.train_outputs(images)
         amap = nn.functional.interpolate(
             map_logits.sigmoid(), size=images.shape[-2:], mode="bilinear", align_corners=False
         )

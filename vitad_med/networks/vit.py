@@ -27,12 +27,14 @@ class Encoding:
             BMVC 2022); rows sum to at most 1 because attention to prefix tokens is left out.
         grid: rows and columns of patches, rows * columns = N.
         tokens: every token after the final norm, prefix tokens first, [B, prefix + N, D].
+        attended: patch tokens as they enter the last block, whose keys the CLS token attends to, [B, N, D].
     """
 
     cls: Tensor
     attention: Tensor
     grid: tuple[int, int]
     tokens: Tensor
+    attended: Tensor
 
 
 def create_vit(architecture: str, image_size: int = 224, drop_path_rate: float = 0.0) -> VisionTransformer:
@@ -144,8 +146,9 @@ def encode(vit: VisionTransformer, images: Tensor, *, detach_attention: bool = T
         tokens = block(tokens)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_attention):
         attention = _cls_attention(vit, tokens.detach() if detach_attention else tokens)
+    attended = tokens[:, vit.num_prefix_tokens :]
     tokens = vit.norm(_blocks(vit)[-1](tokens))
-    return Encoding(cls=tokens[:, 0], attention=attention, grid=grid, tokens=tokens)
+    return Encoding(cls=tokens[:, 0], attention=attention, grid=grid, tokens=tokens, attended=attended)
 
 
 @torch.no_grad()

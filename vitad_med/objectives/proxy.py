@@ -39,22 +39,31 @@ class ProxyTerms(NamedTuple):
     loss: Tensor
     cross_entropy: Tensor
     dice: Tensor
+    token: Tensor
 
 
 class ProxyLoss(nn.Module):
-    """(1 - lambda) cross-entropy over all crops + lambda Dice over crops that show an anomaly.
+    """(1 - lambda) cross-entropy over all crops + lambda Dice over crops that show an anomaly (+ an auxiliary term).
 
     Because attention maps are detached, both terms share no parameter by default: lambda only rescales the rate at
     which the aggregation learns.
 
     Args:
         dice_weight: lambda in 0..1 (paper: .05).
+        token_weight: weight of an auxiliary term that is ours: binary cross-entropy between each patch token and the
+            fraction of its pixels that are anomalous. It reaches every token directly, where the image's label reaches
+            the encoder through one token only; 0 leaves the paper's loss.
         dice_views: crops that the Dice term sees, ``global_synthetic`` or ``all_synthetic``; never those whose mask is
             empty, where Dice says nothing of *where*.
     """
 
-    def __init__(self, dice_weight: float = 0.05, dice_views: DiceViews = "global_synthetic") -> None:
+    def __init__(
+        self, dice_weight: float = 0.05, dice_views: DiceViews = "global_synthetic", token_weight: float = 0.0
+    ) -> None:
         super().__init__()
+        if token_weight < 0:
+            raise ConfigError(f"token_weight {token_weight} must not be negative")
+        self.token_weight = token_weight
         if not 0 <= dice_weight <= 1:
             raise ConfigError(f"dice_weight {dice_weight} must lie in 0..1")
         if dice_views not in ("global_synthetic", "all_synthetic"):
@@ -83,5 +92,12 @@ class ProxyLoss(nn.Module):
             probability = output.map_logits[chosen].float().sigmoid()
             probability = F.interpolate(probability, size=masks.shape[-2:], mode="bilinear", align_corners=False)
             dice = self.dice_loss(probability, masks).sum() / totals[1]
-        loss = (1 - self.dice_weight) * cross_entropy + self.dice_weight * dice
-        return ProxyTerms(loss, cross_entropy.detach(), dice.detach())
+        token = self.token_term(output, views) * (len(views.images) / totals[0])
+        loss = (1 - self.dice_weight) * cross_entropy + self.dice_weight * dice + self.token_weight * token
+        return ProxyTerms(loss, cross_entropy.detach(), dice.detach(), token.detach())
+
+    def token_term(self, output: ProxyOutput, views: Views) -> Tensor:
+        """Mean binary cross-entropy of patch tokens against the anomalous fraction of their pixels."""
+        rows, columns = output.token_logits.shape[-2:]
+        target = F.adaptive_avg_pool2d(views.masks, (rows, columns))
+        return F.binary_cross_entropy_with_logits(output.token_logits, target)
