@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(f"\ninterrupted{getattr(options, 'after_interrupt', '')}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; Python would complain again when it flushes at exit.

@@ -45,7 +45,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="training epochs (default: the bundle's)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of every random draw (default: the bundle's)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, after_interrupt=": repeat the command to go on from the last checkpoint")
 
 
 def run(options: argparse.Namespace) -> int:
