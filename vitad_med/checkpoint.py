@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -36,13 +37,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        # torch's zip writer reports a full disk as a RuntimeError.
-        if isinstance(error, RuntimeError) and "write" not in str(error) and "PytorchStreamWriter" not in str(error):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except OSError as error:
         raise StorageError(
-            f"cannot write '{path}': {reason}; the file written before is intact, free space and resume"
+            f"cannot write '{path}': {error.strerror or error}; the file written before is intact, free space and resume"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -50,8 +47,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """``torch.save`` to a temporary name, fsync, rename."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # Through memory: torch's own writer hides a full disk behind an internal error about positions.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(buffer.getbuffer())
 
 
 def save_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
