@@ -45,7 +45,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path) -> None:
             if "Engine run" in line:
                 process.send_signal(signal.SIGINT)
         status = process.wait()
-    # The interrupt passes through MONAI's eval(), after which Python ends itself by the signal: a shell says 130 to both.
+    # The interrupt passes through MONAI's eval(), after which Python ends by the signal itself: 130 too, in a shell.
     assert status in (130, -signal.SIGINT), "".join(shown)
     assert shown[-1].startswith("interrupted: repeat the command")
     assert not any("Traceback" in line for line in shown)
