@@ -39,7 +39,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(
-            f"cannot write '{path}': {error.strerror or error}; the file written before is intact, free space and resume"
+            f"cannot write '{path}': {error.strerror or error}; the file written before is intact, "
+            "free space and run the same command again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

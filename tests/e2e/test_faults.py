@@ -29,7 +29,7 @@ def start(command: list[str], cwd: Path, file_limit: int | None = None) -> subpr
 
 def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(bundle_command, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = bundle_command("train.json", *TINY, "--epochs", "6", "--output_dir", str(out))
+    command = bundle_command("train.json", *TINY, "--epochs", "3", "--output_dir", str(out))
     process = start(command, tmp_path)
     deadline = time.monotonic() + 300
     while not (out / "training.ckpt").is_file() and time.monotonic() < deadline and process.poll() is None:

@@ -68,6 +68,7 @@ def train_proxy(
     amp: bool = True,
     optimizer_name: str = "adamw",
     learning_rate: float = 1e-3,
+    progress: type[Progress] = Progress,
 ) -> dict[str, Tensor]:
     prepare(5)
     network = ProxyNetwork(weights="none", image_size=SIZE, head_hidden=16, drop_path_rate=drop_path_rate)
@@ -94,7 +95,7 @@ def train_proxy(
         scheduler,
         micro_batch=micro_batch,
         amp=amp,
-        train_handlers=[EpochMeans(), Progress(history=folder / "history.csv"), checkpoint],
+        train_handlers=[EpochMeans(), progress(history=folder / "history.csv"), checkpoint],
     )
     run(trainer, stop_after)
     return {name: value.clone() for name, value in network.state_dict().items()}
@@ -178,3 +179,17 @@ def test_a_truncated_checkpoint_is_named(images: np.ndarray, tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"training.ckpt' is truncated"):
         train_proxy(images, tmp_path)
+
+
+def test_time_left_after_resuming_counts_the_new_steps_only(images: np.ndarray, tmp_path: Path) -> None:
+    train_proxy(images, tmp_path, stop_after=2)
+    seen: list[int | None] = []
+    original = Progress._left
+
+    class Watched(Progress):
+        def _left(self, engine: ProxyTrainer) -> str:
+            seen.append(self._first_iteration)
+            return original(self, engine)
+
+    train_proxy(images, tmp_path, progress=Watched)
+    assert seen == [4]

@@ -52,9 +52,7 @@ def test_position_embedding_of_another_size_is_resampled(tmp_path: Path) -> None
 def test_another_architecture_is_named(tmp_path: Path) -> None:
     path = tmp_path / "encoder.safetensors"
     save_safetensors(path, tiny_state(), {})
-    with pytest.raises(
-        WeightsError, match=r"do not belong to architecture 'vit_small_.*set `architecture`"
-    ):
+    with pytest.raises(WeightsError, match=r"do not belong to architecture 'vit_small_.*set `architecture`"):
         build_encoder("vit_small_patch16_224", str(path))
 
 

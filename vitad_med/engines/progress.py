@@ -68,7 +68,8 @@ class Progress:
         self.interval = interval
         self.history = Path(history) if history is not None else None
         self._began = self._spoke = 0.0
-        self._first_iteration = 0
+        # Known at the first iteration only: a resumed run takes up its counter after this handler has started.
+        self._first_iteration: int | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register after the handlers that fill ``engine.state.metrics``."""
@@ -76,18 +77,20 @@ class Progress:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, _: Engine) -> None:
         self._began = self._spoke = time.monotonic()
-        self._first_iteration = engine.state.iteration
+        self._first_iteration = None
 
     def _left(self, engine: Engine) -> str:
-        done = engine.state.iteration - self._first_iteration
+        done = engine.state.iteration - (self._first_iteration or 0)
         total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
         per_step = (time.monotonic() - self._began) / max(done, 1)
         return f"{per_step:.2f} s/step, {duration(per_step * (total - engine.state.iteration))} left"
 
     def _iteration(self, engine: Engine) -> None:
         now = time.monotonic()
+        if self._first_iteration is None:
+            self._first_iteration = engine.state.iteration - 1
         if now - self._spoke < self.interval:
             return
         self._spoke = now
