@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ REPO_ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 # The tensors here are tiny: on a machine with many cores more threads only wait for one another.
 MAX_THREADS = 2
+
+# A shell ignores Ctrl-C on behalf of what it starts in the background, and every child inherits that; the tests that
+# interrupt a child need it to listen.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
 # No deadline: an example that is slow on a busy machine is no failure. In CI the examples are the same in every run.
