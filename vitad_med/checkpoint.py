@@ -68,7 +68,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         WeightsError: missing, truncated, or holding anything else.
     """
     if not path.is_file():
-        raise WeightsError(f"checkpoint '{path}' does not exist: train first, and give the model.pt that training wrote")
+        raise WeightsError(
+            f"checkpoint '{path}' does not exist: train first, and give the model.pt that training wrote"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling errors have no common base class

@@ -22,7 +22,6 @@ from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
 from vitad_med.data.splits import split_digest
 from vitad_med.digests import state_digest
-from vitad_med.engines.cpu_memory import keep_freed_memory
 from vitad_med.engines.distributed import finish_processes, process_device, save_model_once, start_processes
 from vitad_med.engines.inference import prepare_images
 from vitad_med.engines.optimization import warmup_cosine
@@ -61,9 +60,8 @@ logger = logging.getLogger(__name__)
 
 
 def prepare(seed: int) -> None:
-    """Seed every generator and settle the allocator; the first thing a training config does."""
+    """Seed every generator; the first thing a training config does."""
     seed_everything(seed)
-    keep_freed_memory()
 
 
 def prepare_distributed(seed: int, device: str) -> None:

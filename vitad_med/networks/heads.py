@@ -19,8 +19,8 @@ class MLPHead(nn.Module):
         bottleneck: width before the last layer.
         prototypes: l2-normalise the bottleneck and keep the last layer's rows at unit norm.
         batch_norm: normalise hidden layers (an option of DINO's head) and the bottleneck over the batch. Chest X-rays
-            look so much alike that without it every image's output is the same after centring, and distillation ends
-            in the uniform target within ten epochs.
+            look so much alike that without it mean-centred distillation reached the uniform target within ten epochs;
+            alone it does not prevent that.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ def use_fused_attention(vit: VisionTransformer, fused: bool) -> None:
     """Choose between torch's fused attention kernel and plain matrix products in every block.
 
     Fused is right for inference and for GPUs. Training on a CPU is the exception: the fused kernel's backward pass
-    there makes a step at up to 224 px 1.3 to 1.6 times slower (bf16, 2 cores).
+    there makes a step at up to 224 px 1.1 to 1.6 times slower (ViT-Ti, bf16, 2 cores).
     """
     for block in _blocks(vit):
         block.attn.fused_attn = fused
