@@ -20,7 +20,7 @@ from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.data.intensity import to_unit_range
-from vitad_med.networks.vit import encode
+from vitad_med.networks.vit import encode, normalize
 from vitad_med.networks.weights import build_encoder
 
 
@@ -31,7 +31,7 @@ def cls_tokens(pixels: np.ndarray, architecture: str, weights: str) -> np.ndarra
     vit.eval()
     images = torch.from_numpy(to_unit_range(pixels))
     shift, scale = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
-    parts = [encode(vit, (part.expand(-1, 3, -1, -1) - shift) / scale).cls for part in images.split(32)]
+    parts = [encode(vit, normalize(part, shift, scale)).cls for part in images.split(32)]
     return torch.cat(parts).numpy()
 
 

@@ -12,7 +12,7 @@ from vitad_med.augmentation.intensity import Augment
 from vitad_med.augmentation.multicrop import MultiCrop, crop
 from vitad_med.data.image_io import resize
 from vitad_med.errors import ConfigError
-from vitad_med.networks.vit import saliency
+from vitad_med.networks.vit import normalize, saliency
 from vitad_med.networks.weights import build_encoder
 from vitad_med.objectives.proxy import Views
 from vitad_med.reproducibility import derive_seed, generator
@@ -46,7 +46,7 @@ class Scorer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, S, S] in 0..1 to mean CLS attention [B, rows, columns]."""
         sized = resize(images, self.image_size)
-        return saliency(self.encoder, (sized.expand(-1, 3, -1, -1) - self.mean) / self.std)
+        return saliency(self.encoder, normalize(sized, self.mean, self.std))
 
 
 class ProxyTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -152,7 +153,7 @@ class ProxyTrainer(SupervisedTrainer):
             dice += float(terms.dice)
             token += float(terms.token)
             correct += float((output.logits.detach().argmax(dim=1) == part.labels).sum())
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise VitadError(f"the loss is {loss} at step {step}: lower learning_rate, or set amp to False")
         self.grad_scaler.unscale_(self.optimizer)
         proxy = self.proxy

@@ -9,7 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vitad_med.networks.heads import MLPHead
-from vitad_med.networks.vit import encode
+from vitad_med.networks.vit import normalize
 from vitad_med.networks.weights import build_encoder
 
 
@@ -57,13 +57,8 @@ class DistillationNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 1 or 3, H, W] in 0..1 to prototype logits [B, K]."""
-        tokens = self.encoder.forward_features((images.expand(-1, 3, -1, -1) - self.mean) / self.std)
+        tokens = self.encoder.forward_features(normalize(images, self.mean, self.std))
         return self.head(tokens[:, 0])
-
-    @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """CLS tokens [B, D], e.g. for probes and pictures of the feature space."""
-        return encode(self.encoder, (images.expand(-1, 3, -1, -1) - self.mean) / self.std).cls
 
     def teacher_copy(self) -> DistillationNetwork:
         """A copy that takes no gradient; its encoder is in evaluation mode, its head normalises over the batch."""

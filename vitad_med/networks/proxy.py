@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitad_med.errors import ConfigError
 from vitad_med.networks.heads import MLPHead
-from vitad_med.networks.vit import check_image_size, encode, head_count
+from vitad_med.networks.vit import check_image_size, encode, head_count, normalize
 from vitad_med.networks.weights import build_encoder
 from vitad_med.outputs import AnomalyOutput, ProxyOutput
 
@@ -105,7 +105,7 @@ class ProxyNetwork(nn.Module):
         """[B, 1 or 3, H, W] intensities in 0..1 to the encoder's normalised [B, 3, H, W]."""
         if images.shape[1] not in (1, 3):
             raise ConfigError(f"images have {images.shape[1]} channels: the network takes 1 (grey) or 3 (colour)")
-        return (images.expand(-1, 3, -1, -1) - self.mean) / self.std
+        return normalize(images, self.mean, self.std)
 
     def train_outputs(self, images: Tensor) -> ProxyOutput:
         """Logits of the image, the map and single patches, of images [B, C, H, W] in 0..1."""

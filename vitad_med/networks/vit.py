@@ -101,6 +101,11 @@ def check_image_size(vit: VisionTransformer, image_size: int) -> None:
         raise ConfigError(f"image_size {image_size} is no multiple of the patch size {patch}: use {nearest}")
 
 
+def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Images [B, 1 or 3, H, W] in 0..1 to the three normalised channels that an encoder takes; grey is repeated."""
+    return (images.expand(-1, 3, -1, -1) - mean) / std
+
+
 def _embed(vit: VisionTransformer, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     """Patch and position embedding: tokens before the first block, and the patch grid."""
     patches = vit.patch_embed(images)
