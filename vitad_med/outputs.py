@@ -20,7 +20,8 @@ class ProxyOutput(NamedTuple):
     Attributes:
         logits: of (normal, synthetic anomaly), [B, 2].
         map_logits: of the aggregated attention map, [B, 1, rows, columns].
-        token_logits: of the auxiliary classifier of single patches, [B, 1, rows, columns]; a help for training only.
+        token_logits: of the auxiliary classifiers of single patches, [B, 1 or 2, rows, columns]: on the tokens, and on
+            the detail stem where there is one; a help for training only.
     """
 
     logits: Tensor

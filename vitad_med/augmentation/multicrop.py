@@ -30,6 +30,29 @@ def random_crops(
     return torch.stack([centre_x, centre_y, width, height], dim=1)
 
 
+def move_onto(rectangles: Tensor, masks: Tensor, generator: torch.Generator) -> Tensor:
+    """Move the centre of each rectangle to a random point of a mask's bounding box, as far as the image allows.
+
+    Args:
+        rectangles: [B, 4] from :func:`random_crops`.
+        masks: [B, 1, H, W], none of them empty.
+        generator: of the points.
+
+    Returns:
+        [B, 4], of the same sizes.
+    """
+    centres = []
+    points = torch.rand(len(rectangles), 2, generator=generator)
+    for k, (axis, other) in enumerate(((3, 2), (2, 3))):  # x, then y
+        hit = (masks > 0).any(dim=other).flatten(1).int()
+        side = masks.shape[axis]
+        low, high = hit.argmax(dim=1), side - hit.flip(1).argmax(dim=1)
+        point = (low + points[:, k] * (high - low)) / side * 2 - 1
+        room = 1 - rectangles[:, 2 + k]
+        centres.append(torch.minimum(torch.maximum(point, -room), room))
+    return torch.cat([torch.stack(centres, dim=1), rectangles[:, 2:]], dim=1)
+
+
 def crop(images: Tensor, rectangles: Tensor, size: int, mode: str = "bilinear") -> Tensor:
     """Resample one rectangle of each image.
 

@@ -47,12 +47,16 @@ def proxy_optimizer(
     aggregator_lr: float,
     weight_decay: float = 0.0,
     momentum: float = 0.9,
+    detail_lr: float = 2e-3,
 ) -> Optimizer:
-    """Encoder and head at ``learning_rate``; the aggregation in a group of its own at ``aggregator_lr``.
+    """Encoder and heads at ``learning_rate``; the aggregation at ``aggregator_lr``, the detail stem at ``detail_lr``.
 
-    At the encoder's rate times lambda the aggregation stays where it started.
+    At the encoder's rate times lambda the aggregation stays where it started. The detail stem starts from nothing and
+    learns at a higher rate than a pre-trained encoder stands.
     """
     groups = parameter_groups([network.encoder, network.head, network.token_head], weight_decay)
+    if network.detail is not None:
+        groups += parameter_groups([network.detail], weight_decay, lr=detail_lr)
     groups.append({"params": [p for p in network.aggregator.parameters() if p.requires_grad], "lr": aggregator_lr})
     groups[-1]["weight_decay"] = 0.0
     if optimizer not in ("sgd", "adamw"):
@@ -157,7 +161,8 @@ class ProxyTrainer(SupervisedTrainer):
             raise VitadError(f"the loss is {loss} at step {step}: lower learning_rate, or set amp to False")
         self.grad_scaler.unscale_(self.optimizer)
         proxy = self.proxy
-        clipped = [p for part in (proxy.encoder, proxy.head, proxy.token_head) for p in part.parameters()]
+        outside = {id(p) for p in proxy.aggregator.parameters()}
+        clipped = [p for p in proxy.parameters() if id(p) not in outside]
         norm = nn.utils.clip_grad_norm_(clipped, self.clip_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()

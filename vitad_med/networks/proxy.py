@@ -10,8 +10,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vitad_med.errors import ConfigError
+from vitad_med.networks.detail import DetailStem
 from vitad_med.networks.heads import MLPHead
-from vitad_med.networks.vit import check_image_size, encode, head_count, normalize
+from vitad_med.networks.vit import check_image_size, encode, head_count, normalize, patch_size
 from vitad_med.networks.weights import build_encoder
 from vitad_med.outputs import AnomalyOutput, ProxyOutput
 
@@ -61,7 +62,7 @@ class ProxyNetwork(nn.Module):
     """ViT encoder with a two-class head on the CLS token and an aggregated attention map.
 
     A linear classifier of single patches, on the tokens that the last block attends to, helps training from weak
-    weights (``token_weight`` of the loss); neither score nor map use it.
+    weights (``token_weight`` of the loss), and so does one on the detail stem; neither score nor map use them.
 
     Args:
         architecture: timm ViT with a CLS token.
@@ -73,6 +74,8 @@ class ProxyNetwork(nn.Module):
         detach_maps: keep attention out of the Dice gradient, as the paper does.
         prior_area: see :class:`HeadAggregator`.
         drop_path_rate: stochastic depth of the encoder.
+        detail_width: channels of the convolutions beside the patch embedding, see
+            :class:`~vitad_med.networks.detail.DetailStem`; 0 is the paper's plain ViT.
     """
 
     mean: Tensor
@@ -89,6 +92,7 @@ class ProxyNetwork(nn.Module):
         detach_maps: bool = True,
         prior_area: float = 0.06,
         drop_path_rate: float = 0.0,
+        detail_width: int = 0,
     ) -> None:
         super().__init__()
         self.encoder: VisionTransformer
@@ -96,6 +100,9 @@ class ProxyNetwork(nn.Module):
         self.head = MLPHead(self.encoder.embed_dim, 2, head_hidden, head_bottleneck)
         self.aggregator = HeadAggregator(head_count(self.encoder), aggregate, prior_area)
         self.token_head = nn.Sequential(nn.LayerNorm(self.encoder.embed_dim), nn.Linear(self.encoder.embed_dim, 1))
+        self.detail = (
+            DetailStem(detail_width, self.encoder.embed_dim, patch_size(self.encoder)) if detail_width else None
+        )
         self.detach_maps = detach_maps
         # Part of the state: a checkpoint must not depend on which weights training started from.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -109,10 +116,14 @@ class ProxyNetwork(nn.Module):
 
     def train_outputs(self, images: Tensor) -> ProxyOutput:
         """Logits of the image, the map and single patches, of images [B, C, H, W] in 0..1."""
-        encoding = encode(self.encoder, self.normalize(images), detach_attention=self.detach_maps)
+        normalized = self.normalize(images)
+        detail, evidence = (None, None) if self.detail is None else self.detail(normalized)
+        encoding = encode(self.encoder, normalized, detach_attention=self.detach_maps, detail=detail)
         grid = (len(images), 1, *encoding.grid)
         map_logits = self.aggregator(encoding.attention).reshape(grid)
         token_logits = self.token_head(encoding.attended).float().reshape(grid)
+        if evidence is not None:
+            token_logits = torch.cat([token_logits, evidence.float()], dim=1)
         return ProxyOutput(self.head(encoding.cls).float(), map_logits, token_logits)
 
     def predict(self, images: Tensor) -> AnomalyOutput:

@@ -106,9 +106,11 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (images.expand(-1, 3, -1, -1) - mean) / std
 
 
-def _embed(vit: VisionTransformer, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+def _embed(vit: VisionTransformer, images: Tensor, detail: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
     """Patch and position embedding: tokens before the first block, and the patch grid."""
     patches = vit.patch_embed(images)
+    if detail is not None:
+        patches = patches + detail
     grid = (patches.shape[1], patches.shape[2])
     tokens = vit._pos_embed(patches)
     return vit.norm_pre(vit.patch_drop(tokens)), grid
@@ -135,18 +137,21 @@ def _cls_attention(vit: VisionTransformer, tokens: Tensor) -> Tensor:
     return logits.softmax(dim=-1)[:, :, 0, vit.num_prefix_tokens :]
 
 
-def encode(vit: VisionTransformer, images: Tensor, *, detach_attention: bool = True) -> Encoding:
+def encode(
+    vit: VisionTransformer, images: Tensor, *, detach_attention: bool = True, detail: Tensor | None = None
+) -> Encoding:
     """Run the encoder and recompute the CLS row of its last block's attention.
 
     Args:
         vit: encoder from :func:`create_vit`.
         images: normalised images, [B, 3, H, W].
         detach_attention: keep the attention row out of the gradient graph, as the papers do.
+        detail: [B, rows, columns, D], added to the patch embedding (:class:`vitad_med.networks.detail.DetailStem`).
 
     Returns:
         the :class:`Encoding`.
     """
-    tokens, grid = _embed(vit, images)
+    tokens, grid = _embed(vit, images, detail)
     for block in _blocks(vit)[:-1]:
         tokens = block(tokens)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_attention):
