@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vitad_med.augmentation.intensity import Augment, gaussian_blur
-from vitad_med.augmentation.multicrop import MultiCrop, crop, random_crops
+from vitad_med.augmentation.multicrop import MultiCrop, crop, move_onto, random_crops
 from vitad_med.errors import ConfigError
 from vitad_med.reproducibility import generator
 
@@ -86,3 +86,17 @@ def test_blur_keeps_the_mean_and_widens_with_sigma() -> None:
 def test_bad_keys(make, key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         make()
+
+
+def test_moved_crops_show_the_anomaly_and_stay_inside() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(4, 1, 60, 100, dtype=torch.uint8)
+    masks[0, :, 10:12, 70:90] = 1
+    masks[1, :, :5, :5] = 1
+    masks[2, :, 58:, 95:] = 1
+    masks[3] = 1
+    rectangles = random_crops(4, (0.1, 0.3), (0.75, 1.33), generator)
+    moved = move_onto(rectangles, masks, generator)
+    assert torch.equal(moved[:, 2:], rectangles[:, 2:])
+    assert bool((moved[:, :2].abs() + moved[:, 2:] <= 1 + 1e-6).all())
+    assert bool((crop(masks.float(), moved, 64, mode="nearest").flatten(1).sum(dim=1) > 0).all())

@@ -71,13 +71,20 @@ def train_proxy(
     progress: type[Progress] = Progress,
 ) -> dict[str, Tensor]:
     prepare(5)
-    network = ProxyNetwork(weights="none", image_size=SIZE, head_hidden=16, drop_path_rate=drop_path_rate)
+    network = ProxyNetwork(
+        weights="none", image_size=SIZE, head_hidden=16, drop_path_rate=drop_path_rate, detail_width=4
+    )
     optimizer = proxy_optimizer(network, optimizer_name, learning_rate, 1e-2)
     loader = train_loader(ImageArray(images), 4, seed=5)
     scheduler = schedule(optimizer, loader, epochs, 1)
     scorer = Scorer(weights="none", image_size=SIZE)
     task = ProxyTask(
-        scorer, AttnSynth(), MultiCrop(1, SIZE, (0.4, 1.0), 2, 32, (0.05, 0.4)), Augment(blur=1.0, flip=0.5), seed=5
+        scorer,
+        AttnSynth(),
+        MultiCrop(1, SIZE, (0.4, 1.0), 2, 32, (0.05, 0.4)),
+        Augment(blur=1.0, flip=0.5),
+        seed=5,
+        crop_focus=0.5,
     )
     checkpoint = Checkpointing(
         folder / "training.ckpt",
@@ -90,7 +97,7 @@ def train_proxy(
         loader,
         network,
         task,
-        ProxyLoss(),
+        ProxyLoss(token_weight=1.0),
         optimizer,
         scheduler,
         micro_batch=micro_batch,
