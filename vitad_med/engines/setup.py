@@ -158,15 +158,18 @@ def check_on_synthetic(
         logger.info("no normal image in this section: synthetic anomalies are left out")
         return {}
     data = SyntheticSet(normal, scorer.to(network.mean.device), synthesis, image_size, seed, channels)
-    figures = data.evaluate(network)
+    figures = data.report(network)
     content = {"n_normal": len(normal), "seed": seed, **{name: round(value, 6) for name, value in figures.items()}}
     with atomic_path(Path(output_dir) / "synthetic.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
     logger.info(
-        "synthetic anomalies on %d normal images: image AUROC %.3f, pixel AUROC %.3f",
+        "synthetic anomalies on %d normal images: image AUROC %.3f; pixel AUROC %.3f, of a map that knows only where they "
+        "tend to be %.3f, conditioned on place and image %.3f",
         len(normal),
         figures["synthetic_image_auroc"],
         figures["synthetic_pixel_auroc"],
+        figures["synthetic_pixel_null"],
+        figures["synthetic_conditioned_auroc"],
     )
     return figures
 

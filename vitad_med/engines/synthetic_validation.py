@@ -14,7 +14,9 @@ from vitad_med.data.case import Case
 from vitad_med.data.intensity import to_unit_range
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import Scorer
+from vitad_med.metrics.conditioned import conditioned_auroc
 from vitad_med.metrics.exact import exact_auroc
+from vitad_med.metrics.pooled import pixel_auroc
 from vitad_med.metrics.streaming import StreamingAUROC
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import use_fused_attention
@@ -60,31 +62,57 @@ class SyntheticSet:
             masks.append(made.masks.cpu())
         self.synthetic, self.masks = torch.cat(images), torch.cat(masks)
 
-    @torch.no_grad()
     def evaluate(self, network: ProxyNetwork, batch_size: int = 32, amp: bool = False) -> dict[str, float]:
         """Image AUROC (normal against synthetic) and pooled pixel AUROC (inside the synthetic images)."""
+        scores, maps = self._outputs(network, batch_size, amp)
+        pixels = StreamingAUROC()
+        pixels.update(maps, self.masks)
+        count = len(self.normals)
+        return {
+            "synthetic_image_auroc": exact_auroc(scores[count:], scores[:count]),
+            "synthetic_pixel_auroc": pixels.auroc(),
+        }
+
+    def report(self, network: ProxyNetwork, batch_size: int = 32) -> dict[str, float]:
+        """The figures of :meth:`evaluate`, and what they are worth.
+
+        Synthetic anomalies have their places too, so pooled pixels reward knowing the location law:
+        ``synthetic_pixel_null`` is what a map scores that is the mean mask of the other half of the images, and
+        ``synthetic_conditioned_auroc`` is .5 for any such map (:mod:`vitad_med.metrics.conditioned`).
+        """
+        scores, maps = self._outputs(network, batch_size, amp=False)
+        count = len(self.normals)
+        masks = self.masks[:, 0].numpy().astype(bool)
+        # Image k is compared with the mean of the half that it is not in; one image alone is its own null.
+        halves = [masks[half % count :: 2].mean(axis=0, dtype=np.float32) for half in (0, 1)]
+        prior = np.stack([halves[1 - k % 2] for k in range(count)])
+        return {
+            "synthetic_image_auroc": exact_auroc(scores[count:], scores[:count]),
+            "synthetic_pixel_auroc": pixel_auroc(maps[:, 0], masks),
+            "synthetic_pixel_null": pixel_auroc(prior, masks),
+            "synthetic_conditioned_auroc": conditioned_auroc(maps[:, 0], masks),
+        }
+
+    @torch.no_grad()
+    def _outputs(self, network: ProxyNetwork, batch_size: int, amp: bool) -> tuple[np.ndarray, torch.Tensor]:
+        """Scores of the normal and then of the synthetic images, and the maps of the latter."""
         training = network.training
         network.eval()
         device = network.mean.device
         use_fused_attention(network.encoder, True)
         precision = Precision.of(device, amp)
         scores: list[np.ndarray] = []
-        pixels = StreamingAUROC()
-        for images, masks in ((self.normals, None), (self.synthetic, self.masks)):
+        maps: list[torch.Tensor] = []
+        for images in (self.normals, self.synthetic):
             for start in range(0, len(images), batch_size):
                 with precision.autocast():
                     output = network.predict(images[start : start + batch_size].to(device))
                 scores.append(output.score.float().cpu().numpy())
-                if masks is not None:
-                    pixels.update(output.map.float().cpu(), masks[start : start + batch_size])
-        every = np.concatenate(scores)
+                if images is self.synthetic:
+                    maps.append(output.map.float().cpu())
         network.train(training)
         use_fused_attention(network.encoder, not (training and device.type == "cpu"))
-        count = len(self.normals)
-        return {
-            "synthetic_image_auroc": exact_auroc(every[count:], every[:count]),
-            "synthetic_pixel_auroc": pixels.auroc(),
-        }
+        return np.concatenate(scores), torch.cat(maps)
 
 
 class SyntheticValidation:
