@@ -30,9 +30,7 @@ def scorer() -> Scorer:
     return Scorer(image_size=SIZE)
 
 
-def test_focused_local_crops_show_the_anomaly_and_pairs_share_their_place(
-    images: torch.Tensor, scorer: Scorer
-) -> None:
+def test_focused_local_crops_show_the_anomaly_and_pairs_share_their_place(images: torch.Tensor, scorer: Scorer) -> None:
     crops = MultiCrop(1, SIZE, (0.5, 1.0), 3, 48, (0.1, 0.3))
     task = ProxyTask(scorer, AttnSynth(), crops, Augment(0, 0, 0), crop_label="mask", crop_focus=1.0)
     _, local = task(images, step=2)

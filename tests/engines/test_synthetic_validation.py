@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Engine, Events
 
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.engines.proxy_task import Scorer
-from vitad_med.engines.synthetic_validation import SyntheticSet
+from vitad_med.engines.synthetic_validation import FIGURES, SyntheticSet, SyntheticValidation
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.synthesis import AttnSynth
 
@@ -53,3 +54,12 @@ def test_the_report_agrees_with_the_figures_of_training(data: SyntheticSet, netw
     assert network.training
     assert report["synthetic_image_auroc"] == quick["synthetic_image_auroc"]
     assert report["synthetic_pixel_auroc"] == pytest.approx(quick["synthetic_pixel_auroc"], abs=1e-3)
+
+
+def test_an_epoch_that_was_not_validated_shows_no_figure(data: SyntheticSet, network: ProxyNetwork) -> None:
+    engine = Engine(lambda _, __: None)
+    SyntheticValidation(data, network, interval=2).attach(engine)
+    shown: list[bool] = []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: shown.append(set(FIGURES) <= e.state.metrics.keys()))
+    engine.run([0], max_epochs=4)
+    assert shown == [False, True, False, True]

@@ -163,8 +163,8 @@ def check_on_synthetic(
     with atomic_path(Path(output_dir) / "synthetic.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
     logger.info(
-        "synthetic anomalies on %d normal images: image AUROC %.3f; pixel AUROC %.3f, of a map that knows only where they "
-        "tend to be %.3f, conditioned on place and image %.3f",
+        "synthetic anomalies on %d normal images: image AUROC %.3f; pixel AUROC %.3f, of a map that knows only where "
+        "they tend to be %.3f, conditioned on place and image %.3f",
         len(normal),
         figures["synthetic_image_auroc"],
         figures["synthetic_pixel_auroc"],

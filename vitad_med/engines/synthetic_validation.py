@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +21,7 @@ from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import use_fused_attention
 from vitad_med.synthesis import SyntheticScheme
 
-logger = logging.getLogger(__name__)
+FIGURES = ("synthetic_image_auroc", "synthetic_pixel_auroc")
 
 
 class SyntheticSet:
@@ -138,5 +137,11 @@ class SyntheticValidation:
     def __call__(self, engine: Engine) -> None:
         """Validate when due."""
         due = engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs
-        if self.data is not None and due:
+        if self.data is None:
+            return
+        if due:
             engine.state.metrics.update(self.data.evaluate(self.network, amp=self.amp))
+        else:
+            # An epoch that was not validated must not show the figures of an earlier one.
+            for name in FIGURES:
+                engine.state.metrics.pop(name, None)

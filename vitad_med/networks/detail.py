@@ -13,9 +13,9 @@ class DetailStem(nn.Module):
     What gives a Poisson-blended patch away is a kink of the gradient along its border, which is no linear function of
     pixels; a patch embedding is one linear map of them. Convolutions learn that kink in minutes where a small ViT
     trained on a thousand images does not in an hour (``bundles/attn_synth/docs/README.md`` has the figures). "Early
-    Convolutions Help Transformers See Better" (Xiao et al., NeurIPS 2021) replaces the patch embedding for such reasons.
-    Here the convolutions are added to it, and their last layer starts at zero, so that training starts from the
-    function of the pre-trained encoder.
+    Convolutions Help Transformers See Better" (Xiao et al., NeurIPS 2021) replaces the patch embedding for such
+    reasons. Here the convolutions are added to it, and their last layer starts at zero, so that training starts from
+    the function of the pre-trained encoder.
 
     Instances are normalised rather than batches: what is said of an image does not depend on the rest of its batch.
 
@@ -32,8 +32,8 @@ class DetailStem(nn.Module):
         super().__init__()
         if patch_size not in (4, 8, 16, 32):
             raise ConfigError(
-                f"detail_width needs patches of 4, 8, 16 or 32 pixels, not {patch_size}: set detail_width to 0 for this "
-                "architecture"
+                f"detail_width needs patches of 4, 8, 16 or 32 pixels, not {patch_size}: set detail_width to 0 for "
+                "this architecture"
             )
         if width < 1:
             raise ConfigError(f"detail_width {width} must be at least 1, or 0 for none")

@@ -97,7 +97,7 @@ class ProxyLoss(nn.Module):
         return ProxyTerms(loss, cross_entropy.detach(), dice.detach(), token.detach())
 
     def token_term(self, output: ProxyOutput, views: Views) -> Tensor:
-        """Mean binary cross-entropy of patches against the anomalous fraction of their pixels, summed over classifiers."""
+        """Mean cross-entropy of patches against the anomalous fraction of their pixels, summed over classifiers."""
         logits = output.token_logits
         target = F.adaptive_avg_pool2d(views.masks, logits.shape[-2:]).expand_as(logits)
         return F.binary_cross_entropy_with_logits(logits, target) * logits.shape[1]
