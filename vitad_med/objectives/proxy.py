@@ -99,5 +99,5 @@ class ProxyLoss(nn.Module):
     def token_term(self, output: ProxyOutput, views: Views) -> Tensor:
         """Mean cross-entropy of patches against the anomalous fraction of their pixels, summed over classifiers."""
         logits = output.token_logits
-        target = F.adaptive_avg_pool2d(views.masks, logits.shape[-2:]).expand_as(logits)
+        target = F.adaptive_avg_pool2d(views.masks, (logits.shape[-2], logits.shape[-1])).expand_as(logits)
         return F.binary_cross_entropy_with_logits(logits, target) * logits.shape[1]
