@@ -50,6 +50,7 @@ __all__ = [
     "schedule",
     "score_and_label",
     "split_digest",
+    "start_from",
     "synthetic_set",
     "training_cases",
     "training_images",
@@ -172,6 +173,13 @@ def check_on_synthetic(
         figures["synthetic_conditioned_auroc"],
     )
     return figures
+
+
+def start_from(network: ProxyNetwork, initial_model: str | Path | None) -> ProxyNetwork:
+    """The network as it is, or with the tensors of the ``model.pt`` that an earlier training wrote."""
+    if initial_model is not None:
+        load_model(initial_model, network)
+    return network
 
 
 def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:
