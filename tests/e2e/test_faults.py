@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-TINY = ("--image_size", "32", "--source_size", "32", "--multicrop#local_size", "16", "--tracking_uri", "none")
+TINY = ("--image_size", "32", "--source_size", "32", "--multicrop#local_size", "32", "--tracking_uri", "none")
 
 
 def start(command: list[str], cwd: Path, file_limit: int | None = None) -> subprocess.Popen[str]:

@@ -103,6 +103,12 @@ def test_image_metrics_take_tensors_and_lists() -> None:
     assert auroc.compute() == pytest.approx(roc_auc_score(labels, scores))
 
 
+def test_images_of_one_kind_have_no_figure_but_end_no_evaluation() -> None:
+    for metric in (ImageAUROC(), ImageAveragePrecision()):
+        metric.update((torch.rand(4), torch.ones(4)))
+        assert np.isnan(metric.compute())
+
+
 def test_wrong_input() -> None:
     metric = PixelAUROC()
     with pytest.raises(NotComputableError, match="inside and outside"):

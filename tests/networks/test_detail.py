@@ -24,6 +24,13 @@ def test_the_grid_is_that_of_the_patches(patch: int) -> None:
     assert evidence.shape == (2, 1, 4, 2)
 
 
+def test_an_image_of_one_patch_passes() -> None:
+    stem = DetailStem(2, 12, 16)
+    added, evidence = stem(torch.randn(2, 3, 16, 16))
+    assert added.shape == (2, 1, 1, 12)
+    evidence.sum().backward()
+
+
 def test_before_training_the_network_is_the_plain_one() -> None:
     plain, detailed = network(0), network(4)
     shared = plain.state_dict()

@@ -160,7 +160,7 @@ RULES: dict[str, Rule] = {
     "channels": one_of(1, 3),
     "seed": integer(0, MAX_SEED),
     "workers": integer(0),
-    "replicates": integer(0),
+    "replicates": integer(1),
     "overlays": integer(0),
     "val_interval": integer(1),
     "val_fraction": number(0, 1),

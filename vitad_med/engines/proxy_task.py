@@ -115,7 +115,7 @@ class ProxyTask:
         masks = torch.cat([torch.zeros_like(synthetic.masks), synthetic.masks]).to(images.dtype)
         labels = torch.cat([images.new_zeros(len(images)), images.new_ones(len(images))]).long()
         large, small = self.multicrop.rectangles(len(both), draws)
-        if self.crop_focus:
+        if self.crop_focus and len(small):
             small = self._focused(small, synthetic.masks, draws)
         step_views = []
         for rectangles, size, is_global in (

@@ -23,7 +23,7 @@ from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import ProxyTask, in_parts
 from vitad_med.errors import ConfigError, VitadError
 from vitad_med.networks.proxy import ProxyNetwork
-from vitad_med.networks.vit import use_fused_attention
+from vitad_med.networks.vit import check_image_size, use_fused_attention
 from vitad_med.objectives.proxy import ProxyLoss
 from vitad_med.outputs import ProxyOutput
 
@@ -115,6 +115,11 @@ class ProxyTrainer(SupervisedTrainer):
         )
         if micro_batch < 1:
             raise ConfigError(f"micro_batch {micro_batch} must be at least 1")
+        sizes = {"multicrop#global_size": task.multicrop.global_size}
+        if task.multicrop.local_views:
+            sizes["multicrop#local_size"] = task.multicrop.local_size
+        for key, size in sizes.items():
+            check_image_size(network.encoder, size, key)
         self.proxy = network
         self.criterion = loss_function
         self.task = task

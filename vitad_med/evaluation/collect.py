@@ -17,6 +17,7 @@ from vitad_med.data.image_io import resize
 from vitad_med.data.splits import data_digest
 from vitad_med.engines.progress import duration
 from vitad_med.evaluation.document import Document
+from vitad_med.evaluation.images_csv import Identifiers, default_identifiers, public_names, read_identifier_key
 from vitad_med.evaluation.run import evaluate_predictions
 from vitad_med.evaluation.table import print_table
 from vitad_med.outputs import AnomalyOutput
@@ -37,6 +38,8 @@ class EvaluateCohorts:
         replicates: bootstrap replicates.
         seed: of the bootstrap.
         overlays: cases on each sheet of pictures.
+        identifiers: ``clear`` or ``hashed`` names; None is clear for published data sets and hashed for all others.
+        identifier_key_file: file with the site's secret, for ``hashed``.
 
     Attributes:
         document: the written metrics.json, once the run has completed.
@@ -53,6 +56,8 @@ class EvaluateCohorts:
         replicates: int = 2000,
         seed: int = 0,
         overlays: int = 6,
+        identifiers: Identifiers | None = None,
+        identifier_key_file: str | Path | None = None,
     ) -> None:
         self.cases = tuple(cases)
         self.output_dir = Path(output_dir)
@@ -63,6 +68,10 @@ class EvaluateCohorts:
         self.replicates = replicates
         self.seed = seed
         self.overlays = overlays
+        self.identifiers = identifiers or default_identifiers(self.cases)
+        self.identifier_key = read_identifier_key(identifier_key_file)
+        # A missing key is found here rather than after minutes of scoring.
+        public_names(self.cases, self.identifiers, self.identifier_key)
         self.document: Document | None = None
         self._rows = {index: row for row, index in enumerate(i for i, c in enumerate(self.cases) if c.localized)}
         self._scores = np.full(len(self.cases), np.nan)
@@ -115,6 +124,8 @@ class EvaluateCohorts:
             replicates=self.replicates,
             seed=self.seed,
             overlays=self.overlays,
+            identifiers=self.identifiers,
+            identifier_key=self.identifier_key,
         )
         self._scratch.close()
         print_table(self.document)

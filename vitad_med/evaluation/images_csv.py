@@ -66,13 +66,27 @@ def public_names(cases: Sequence[Case], identifiers: Identifiers, key: bytes | N
         raise ConfigError(f"identifiers is '{identifiers}'; choose 'clear' or 'hashed'.")
     if not key:
         raise ConfigError(
-            "identifiers: hashed needs a secret identifier_key; give one, or choose identifiers: clear where the "
-            "identifiers are public."
+            "images of patients are named by keyed hashes: give --identifier_key_file, a file with a secret of your "
+            "own (e.g. `openssl rand -hex 32 > site.key`), or --identifiers clear where the names are public"
         )
     return (
         [_hashed(f"case:{case.case_id}", key) for case in cases],
         [_hashed(f"patient:{case.patient_id}", key) for case in cases],
     )
+
+
+def read_identifier_key(path: str | Path | None) -> bytes | None:
+    """The secret of hashed identifiers from a file of the site's own; None where no file is named.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return Path(path).expanduser().read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"identifier_key_file '{path}' cannot be read: {error.strerror}") from error
 
 
 def write_images_csv(

@@ -133,21 +133,20 @@ class _ImageScores(Metric):
             padded[: len(table)] = table
             table = idist.all_gather(padded.to(self._device)).cpu()  # type: ignore[union-attr]
             table = table[~torch.isnan(table[:, 1])]
-        scores, labels = table[:, 0].numpy(), table[:, 1].numpy()
-        if len(np.unique(labels)) < 2:
-            raise NotComputableError("image metrics need normal and abnormal images; the evaluator saw one kind only.")
-        return scores, labels
+        if len(table) == 0:
+            raise NotComputableError("image metrics need at least one image; the evaluator saw none.")
+        return table[:, 0].numpy(), table[:, 1].numpy()
 
 
 class ImageAUROC(_ImageScores):
-    """Exact image AUROC, ties one half."""
+    """Exact image AUROC, ties one half; NaN where there is one kind of image only, as on a list of boxed images."""
 
     def compute(self) -> float:
         return float(image_auroc(*self._gathered()))
 
 
 class ImageAveragePrecision(_ImageScores):
-    """Exact image average precision."""
+    """Exact image average precision; NaN where there is one kind of image only."""
 
     def compute(self) -> float:
         return float(image_average_precision(*self._gathered()))

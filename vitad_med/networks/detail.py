@@ -64,5 +64,12 @@ class DetailStem(nn.Module):
         return self.project(features).permute(0, 2, 3, 1), self.evidence(features)
 
 
+class _InstanceNorm(nn.InstanceNorm2d):
+    """Instance normalisation that leaves a single position as it is, where there is nothing to normalise over."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.shape[-2:].numel() == 1 else super().forward(x)
+
+
 def _convolution(channels: int, wider: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, wider, 3, stride, 1, bias=False), nn.InstanceNorm2d(wider, affine=True), nn.GELU()]
+    return [nn.Conv2d(channels, wider, 3, stride, 1, bias=False), _InstanceNorm(wider, affine=True), nn.GELU()]

@@ -41,7 +41,7 @@ def load_model(path: str | Path, network: nn.Module) -> str:
     if wrong:
         raise WeightsError(
             f"'{path}' does not fit this network: '{wrong[0]}' and {len(wrong) - 1} other tensors are missing, unknown "
-            "or of another shape; set architecture, image_size, head_hidden and head_bottleneck as in its training"
+            "or of another shape; set architecture, image_size, head_hidden and detail_width as in its training"
         )
     network.load_state_dict(state)
     return state_digest({name: torch.as_tensor(value) for name, value in state.items()})

@@ -93,12 +93,12 @@ def patch_size(vit: VisionTransformer) -> int:
     return int(vit.patch_embed.patch_size[0])
 
 
-def check_image_size(vit: VisionTransformer, image_size: int) -> None:
-    """Raise ConfigError unless patches tile a square image of this size."""
+def check_image_size(vit: VisionTransformer, image_size: int, key: str = "image_size") -> None:
+    """Raise ConfigError, naming the config's key, unless patches tile a square image of this size."""
     patch = patch_size(vit)
     if image_size < patch or image_size % patch:
         nearest = max(patch, round(image_size / patch) * patch)
-        raise ConfigError(f"image_size {image_size} is no multiple of the patch size {patch}: use {nearest}")
+        raise ConfigError(f"{key} {image_size} is no multiple of the patch size {patch}: use {nearest}")
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

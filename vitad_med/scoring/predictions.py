@@ -17,7 +17,13 @@ from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_stored, resize
 from vitad_med.errors import ConfigError
-from vitad_med.evaluation.images_csv import Identifiers, default_identifiers, public_names, safe_cell
+from vitad_med.evaluation.images_csv import (
+    Identifiers,
+    default_identifiers,
+    public_names,
+    read_identifier_key,
+    safe_cell,
+)
 from vitad_med.outputs import AnomalyOutput
 
 logger = logging.getLogger(__name__)
@@ -49,7 +55,7 @@ class WritePredictions:
         self.output_dir = Path(output_dir)
         self.maps = maps
         naming = identifiers or default_identifiers(self.cases)
-        self.names, _ = public_names(self.cases, naming, _key(identifier_key_file))
+        self.names, _ = public_names(self.cases, naming, read_identifier_key(identifier_key_file))
         self._scores: dict[int, float] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -82,12 +88,3 @@ class WritePredictions:
             for index in sorted(self._scores):
                 writer.writerow([safe_cell(self.names[index]), f"{self._scores[index]:.6g}"])
         logger.info("wrote %d scores to %s", len(self._scores), path.name)
-
-
-def _key(path: str | Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).expanduser().read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"identifier_key_file '{path}' cannot be read: {error.strerror}") from error
