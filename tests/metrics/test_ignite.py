@@ -104,9 +104,11 @@ def test_image_metrics_take_tensors_and_lists() -> None:
 
 
 def test_images_of_one_kind_have_no_figure_but_end_no_evaluation() -> None:
-    for metric in (ImageAUROC(), ImageAveragePrecision()):
+    auroc, precision = ImageAUROC(), ImageAveragePrecision()
+    for metric in (auroc, precision):
         metric.update((torch.rand(4), torch.ones(4)))
-        assert np.isnan(metric.compute())
+    assert np.isnan(auroc.compute())
+    assert precision.compute() == 1
 
 
 def test_wrong_input() -> None:

@@ -38,7 +38,9 @@ def test_official_dino_checkpoints_are_unwrapped(tmp_path: Path, prefix: str) ->
     path = tmp_path / "dino.pth"
     teacher = {prefix + name: value for name, value in state.items()} | {prefix + "head.mlp.0.weight": torch.ones(2)}
     torch.save({"student": {}, "teacher": teacher, "epoch": 3}, path)
-    vit, _ = build_encoder(TINY, str(path))
+    vit, (mean, std) = build_encoder(TINY, str(path))
+    assert mean == pytest.approx((0.485, 0.456, 0.406))
+    assert std == pytest.approx((0.229, 0.224, 0.225))
     assert torch.equal(vit.state_dict()["blocks.11.mlp.fc2.weight"], state["blocks.11.mlp.fc2.weight"])
 
 

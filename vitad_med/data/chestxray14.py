@@ -108,8 +108,10 @@ def _check_options(
     ):
         if value not in known:
             raise ConfigError(f"{key} is {value!r}; use one of {', '.join(str(choice) for choice in known)}.")
-    if age is not None and (len(age) != 2 or not age[0] <= age[1]):
-        raise ConfigError(f"age is {list(age)}; give the youngest and the oldest age in years.")
+    if age is not None and (
+        not isinstance(age, Sequence) or isinstance(age, str) or len(age) != 2 or not age[0] <= age[1]
+    ):
+        raise ConfigError(f"age is {age!r}; give the youngest and the oldest age in years, e.g. [18, 89].")
     if section == "val" and val_fraction == 0:
         raise ConfigError("section 'val' needs a val_fraction above 0; ChestX-ray14 publishes no validation list.")
 

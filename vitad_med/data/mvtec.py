@@ -77,6 +77,10 @@ def categories_in(root: Path) -> list[str]:
 
 def chosen_categories(root: Path, category: str | Sequence[str]) -> list[str]:
     """Category names that `category` stands for; DataError when one is not there."""
+    if not isinstance(category, str) and not (
+        isinstance(category, Sequence) and all(isinstance(name, str) for name in category)
+    ):
+        raise ConfigError(f"category is {category!r}; give a category's name, a list of names, or 'all'.")
     found = categories_in(root)
     if not found:
         if (root / "train" / GOOD).is_dir():

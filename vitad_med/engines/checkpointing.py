@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ignite.engine import Engine, Events
+from torch.amp import GradScaler
 
 from vitad_med.checkpoint import load_checkpoint, save_checkpoint
 from vitad_med.engines.distributed import is_first
@@ -27,7 +28,7 @@ class Stateful(Protocol):
 
 
 class Checkpointing:
-    """Save and resume networks, optimizer, schedule, epoch and random state.
+    """Save and resume networks, optimizer, schedule, epoch, random state and the trainer's loss scale.
 
     Args:
         path: checkpoint file, replaced atomically after every epoch.
@@ -74,6 +75,8 @@ class Checkpointing:
         for name, item in self.objects.items():
             item.load_state_dict(content["objects"][name])
         set_rng_state(content["rng"])
+        if isinstance(scaler := getattr(engine, "grad_scaler", None), GradScaler):
+            scaler.load_state_dict(content["grad_scaler"])
         engine.state.epoch = content["epoch"]
         engine.state.iteration = content["iteration"]
         if content["epoch"] >= (engine.state.max_epochs or 0):
@@ -86,11 +89,14 @@ class Checkpointing:
         """Write the state as it stands after the epoch that just ended; in a distributed run the first process does."""
         if not is_first():
             return
+        # fp16's loss scale; the state of a scaler that is switched off is empty.
+        scaler = getattr(engine, "grad_scaler", None)
         content = {
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "settings": self.settings,
             "rng": rng_state(),
+            "grad_scaler": scaler.state_dict() if isinstance(scaler, GradScaler) else {},
             "objects": {name: dict(item.state_dict()) for name, item in self.objects.items()},
         }
         save_checkpoint(self.path, content)

@@ -17,9 +17,12 @@ from vitad_med.networks.vit import normalize, saliency
 from vitad_med.networks.weights import build_encoder
 from vitad_med.objectives.proxy import Views
 from vitad_med.reproducibility import derive_seed, generator
-from vitad_med.synthesis import SyntheticBatch, SyntheticScheme
+from vitad_med.synthesis import SyntheticBatch, SyntheticScheme, summarize_info
 
 CropLabel = Literal["image", "mask"]
+# What a synthetic scheme says of its draws that training logs: whether attention guides the places, and how often a
+# patch had to be moved to fit, was drawn again, or still changed too little.
+MONITORED = ("entropy", "moved", "redraws", "below_minimum")
 
 
 class Scorer(nn.Module):
@@ -75,6 +78,9 @@ class ProxyTask:
         crop_focus: fraction of the local crops whose centre is put into the anomaly, the normal image being cropped at
             the same place (ours). 0, the paper's, leaves them anywhere: then 39 % of local crops at DINO's scales miss
             the anomaly.
+
+    Attributes:
+        monitors: means over the latest batch of what the scheme says of its draws (``MONITORED``).
     """
 
     def __init__(
@@ -98,6 +104,7 @@ class ProxyTask:
         self.multicrop = multicrop
         self.augment = augment
         self.seed = seed
+        self.monitors: dict[str, float] = {}
         self.crop_label = crop_label
         self.min_area = min_area
 
@@ -111,6 +118,8 @@ class ProxyTask:
         draws = generator(self.seed, step, rank)
         images = self.augment(images, draws)
         synthetic = self.anomalies(images, derive_seed(self.seed, step, rank, 1))
+        info = summarize_info(synthetic.info)
+        self.monitors = {f"synthesis_{key}": info[key] for key in MONITORED if key in info}
         both = torch.cat([images, synthetic.images.to(images.dtype)])
         masks = torch.cat([torch.zeros_like(synthetic.masks), synthetic.masks]).to(images.dtype)
         labels = torch.cat([images.new_zeros(len(images)), images.new_ones(len(images))]).long()

@@ -181,5 +181,6 @@ class ProxyTrainer(SupervisedTrainer):
                 "accuracy": correct / totals[0],
                 "gradient_norm": float(norm),
                 "learning_rate": float(self.scheduler.get_last_lr()[0]),
+                **self.task.monitors,
             }
         }

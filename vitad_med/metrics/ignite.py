@@ -146,7 +146,7 @@ class ImageAUROC(_ImageScores):
 
 
 class ImageAveragePrecision(_ImageScores):
-    """Exact image average precision; NaN where there is one kind of image only."""
+    """Exact image average precision; 1 where every image is abnormal."""
 
     def compute(self) -> float:
         return float(image_average_precision(*self._gathered()))

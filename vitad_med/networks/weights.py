@@ -2,7 +2,8 @@
 
 ``weights`` is one of: ``embedded`` (the ViT-Ti/16 that this project pre-trained, shipped in the package), ``none``, a
 path to a ``.safetensors`` or ``.pth`` file in timm or official DINO naming, or a timm name with a tag
-(``vit_small_patch16_224.dino``), which timm downloads once and caches.
+(``vit_small_patch16_224.dino``), which timm downloads once and caches. A ``.pth`` file is taken to expect ImageNet's mean
+and standard deviation, as DINO's do; a ``.safetensors`` file names its own in its metadata.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import timm
 from safetensors import SafetensorError, safe_open
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -86,7 +88,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], tuple
             raise WeightsError(f"weights file '{path}' is no readable safetensors file: {error}") from error
         mean, std = metadata.get("mean"), metadata.get("std")
         return state, (tuple(json.loads(mean)), tuple(json.loads(std))) if mean and std else None
-    return _unwrap(load_checkpoint(path)), None
+    # Published .pth files of ViTs are DINO's, trained on ImageNet's own statistics.
+    return _unwrap(load_checkpoint(path)), (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
 
 def _unwrap(checkpoint: Any) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from PIL import Image
 from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_stored, resize
-from vitad_med.errors import ConfigError
 from vitad_med.evaluation.images_csv import (
     Identifiers,
     default_identifiers,
