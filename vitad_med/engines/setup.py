@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,23 +88,23 @@ def schedule(
 
 
 def training_cases(
-    data: str, dataset_dir: str, val_fraction: float, seed: int, options: Mapping[str, Any]
+    data: str, dataset_dir: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
 ) -> list[Case]:
     """Normal images to train on; patients held out for validation are left out."""
-    return _cases(data, dataset_dir, "train", val_fraction, seed, options)
+    return _cases(data, dataset_dir, "train", val_fraction, split_seed, options)
 
 
 def validation_cases(
-    data: str, dataset_dir: str, val_fraction: float, seed: int, options: Mapping[str, Any]
+    data: str, dataset_dir: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
 ) -> list[Case]:
     """Normal images of the held-out patients; none when ``val_fraction`` is 0."""
-    return _cases(data, dataset_dir, "val", val_fraction, seed, options) if val_fraction > 0 else []
+    return _cases(data, dataset_dir, "val", val_fraction, split_seed, options) if val_fraction > 0 else []
 
 
 def _cases(
-    data: str, dataset_dir: str, section: str, val_fraction: float, seed: int, options: Mapping[str, Any]
+    data: str, dataset_dir: str, section: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
 ) -> list[Case]:
-    return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=seed, **options)
+    return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=split_seed, **options)
 
 
 def cases(data: str, dataset_dir: str, section: str, options: Mapping[str, Any]) -> list[Case]:
@@ -135,9 +136,10 @@ def synthetic_set(
     image_size: int,
     seed: int,
     channels: int,
+    limit: int | None = None,
 ) -> SyntheticSet | None:
-    """Fixed synthetic anomalies of validation images, or None without such images."""
-    return SyntheticSet(records, scorer, synthesis, image_size, seed, channels) if records else None
+    """Fixed synthetic anomalies of at most ``limit`` validation images, or None without such images."""
+    return SyntheticSet(records, scorer, synthesis, image_size, seed, channels, limit) if records else None
 
 
 def check_on_synthetic(
@@ -150,23 +152,36 @@ def check_on_synthetic(
     channels: int,
     output_dir: str | Path,
     enabled: bool = True,
+    model_digest: str = "",
+    limit: int | None = None,
 ) -> dict[str, float]:
-    """How well the proxy task itself is solved on the normal images of an evaluation; written to ``synthetic.json``."""
+    """How well the proxy task itself is solved on the normal images of an evaluation; written to ``synthetic.json``.
+
+    At most ``limit`` images take part, evenly spaced in the order of the records: all are held in memory.
+    """
     if not enabled:
         return {}
     normal = [case for case in records if case.label == 0]
     if not normal:
         logger.info("no normal image in this section: synthetic anomalies are left out")
         return {}
-    data = SyntheticSet(normal, scorer.to(network.mean.device), synthesis, image_size, seed, channels)
+    data = SyntheticSet(normal, scorer.to(network.mean.device), synthesis, image_size, seed, channels, limit)
     figures = data.report(network)
-    content = {"n_normal": len(normal), "seed": seed, **{name: round(value, 6) for name, value in figures.items()}}
+    used = len(data.normals)
+    content = {
+        "model_digest": model_digest,
+        "scorer_digest": state_digest(scorer.state_dict()),
+        "synthesis": repr(synthesis),
+        "n_normal": used,
+        "seed": seed,
+        **{name: round(value, 6) if math.isfinite(value) else None for name, value in figures.items()},
+    }
     with atomic_path(Path(output_dir) / "synthetic.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
     logger.info(
         "synthetic anomalies on %d normal images: image AUROC %.3f; pixel AUROC %.3f, of a map that knows only where "
         "they tend to be %.3f, conditioned on place and image %.3f",
-        len(normal),
+        used,
         figures["synthetic_image_auroc"],
         figures["synthetic_pixel_auroc"],
         figures["synthetic_pixel_null"],

@@ -2,8 +2,8 @@
 
 ``weights`` is one of: ``embedded`` (the ViT-Ti/16 that this project pre-trained, shipped in the package), ``none``, a
 path to a ``.safetensors`` or ``.pth`` file in timm or official DINO naming, or a timm name with a tag
-(``vit_small_patch16_224.dino``), which timm downloads once and caches. A ``.pth`` file is taken to expect ImageNet's mean
-and standard deviation, as DINO's do; a ``.safetensors`` file names its own in its metadata.
+(``vit_small_patch16_224.dino``), which timm downloads once and caches. A ``.pth`` file is taken to expect ImageNet's
+mean and standard deviation, as DINO's do; a ``.safetensors`` file names its own in its metadata.
 """
 
 from __future__ import annotations
