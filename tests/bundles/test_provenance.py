@@ -67,3 +67,8 @@ def test_paths_here_become_relative_and_others_stay_comparable(tmp_path: Path, m
     assert without_paths(str(tmp_path / "outputs" / "a")) == "outputs/a"
     assert publishable({"a": [tmp_path / "b", 1, None, object()]}) == {"a": ["b", 1, None, "object"]}
     assert without_paths("/x/y") == without_paths("/x/./y") != without_paths("/x/z")
+
+
+@pytest.mark.parametrize("path", ["/data/Smith John/chest", "../Smith_John/x", "~/Smith, John", "/data/[Smith]/y z"])
+def test_a_path_goes_whole_with_its_spaces_and_above_this_folder(path: str) -> None:
+    assert "mith" not in publishable({"dataset_dir": path})["dataset_dir"]

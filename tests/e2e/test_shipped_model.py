@@ -1,4 +1,4 @@
-"""The model in the repository: it knows synthetic anomalies in images that it never saw, and evaluates as documented."""
+"""The model in the repository knows synthetic anomalies in images that it never saw, and evaluates as documented."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from typing import Any
 _ROOTED = re.compile(
     r"""(?<=:///)/[^\s'",\]\)]+|(?<![\w:/.\\])(?:~|[A-Za-z]:(?=[\\/]))?[\\/][^\s'",\]\)]+|(?<!\w)~[^\s'",\]\)]*"""
 )
+# A text that is itself a path with a root, below a home folder, or above the current directory.
+_OUTSIDE = re.compile(r"/|~|\.\.(?:[/\\]|$)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 GIT_TIMEOUT_S = 10
 
@@ -48,14 +50,17 @@ def without_paths(text: str) -> str:
     The digits are of SHA-256 of the path, so that equal paths stay recognisable. User names and passwords in URLs go.
     """
 
-    def replace(match: re.Match[str]) -> str:
-        path = os.path.normpath(os.path.expanduser(match.group()))
-        here = os.getcwd()
-        if path == here or path.startswith(here + os.sep):
-            return Path(os.path.relpath(path, here)).as_posix()
-        return "path:" + hashlib.sha256(path.encode()).hexdigest()[:12]
+    return _ROOTED.sub(lambda match: _named(match.group()), _CREDENTIALS.sub("", text))
 
-    return _ROOTED.sub(replace, _CREDENTIALS.sub("", text))
+
+def _named(path: str) -> str:
+    """A path below the current directory relative to it, any other as a hash."""
+    expanded = os.path.expanduser(path)
+    whole = os.path.abspath(expanded) if expanded.startswith("..") else os.path.normpath(expanded)
+    here = os.getcwd()
+    if whole == here or whole.startswith(here + os.sep):
+        return Path(os.path.relpath(whole, here)).as_posix()
+    return "path:" + hashlib.sha256(whole.encode()).hexdigest()[:12]
 
 
 def publishable(value: Any) -> Any:
@@ -65,7 +70,9 @@ def publishable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [publishable(item) for item in value]
     if isinstance(value, (str, os.PathLike)):
-        return without_paths(os.fspath(value))
+        text = os.fspath(value)
+        # A value that is a path goes whole: the search for paths inside a text stops at a space.
+        return _named(text) if _OUTSIDE.match(text) else without_paths(text)
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return type(value).__qualname__
