@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -14,6 +15,8 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries beneath draw from the global state
     torch.manual_seed(seed)
+    # cuBLAS repeats itself only with a fixed workspace, and reads this when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Otherwise deterministic mode also writes NaN into every new tensor: time without any change of a result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -21,7 +24,10 @@ def seed_everything(seed: int) -> None:
 
 
 def derive_seed(*keys: int) -> int:
-    """A 63-bit seed that depends on every key: distinct key tuples give independent streams."""
+    """A 63-bit seed that depends on every key; different keys give independent streams.
+
+    A trailing 0 counts for nothing: (7,) and (7, 0) are one stream.
+    """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from monai.bundle import ConfigParser
 
 from vitad_med.bundles import TrackingHandler, plain_errors, track
-from vitad_med.bundles.tracking import document_numbers, flat_numbers
+from vitad_med.bundles.tracked_numbers import document_numbers, flat_numbers
 from vitad_med.errors import ConfigError, DataError
 
 PATIENT = "00000013_005"
@@ -116,7 +116,9 @@ def test_a_run_holds_what_is_needed_and_no_path(folder: Path, monkeypatch: pytes
     (out / "overlays").mkdir()
     (out / "overlays" / "best.png").write_bytes(b"picture")
     (out / "metrics.json").write_text(json.dumps(DOCUMENT))
-    train(make_handler(folder, metrics_file=out / "metrics.json", pictures=[str(out / "overlays")]), 3)
+    (out / "synthetic.json").write_text(json.dumps({"synthetic_image_auroc": 0.9, "synthesis": "x", "null": None}))
+    files = {"metrics_file": out / "metrics.json", "figures_file": out / "synthetic.json"}
+    train(make_handler(folder, **files, pictures=[str(out / "overlays")]), 3)
 
     client, [run] = runs_of(folder)
     params = run.data.params
@@ -131,10 +133,11 @@ def test_a_run_holds_what_is_needed_and_no_path(folder: Path, monkeypatch: pytes
     assert losses == pytest.approx({1: 1.0, 2: 0.5, 3: 1 / 3})
     assert run.data.metrics["grad/norm"] == 2
     assert run.data.metrics["sex-F/view-PA/pixel_auroc"] == 0.75
+    assert run.data.metrics["synthetic_image_auroc"] == 0.9
     assert run.data.metrics["sex-F/view-PA/null/centre_blob/pixel_auroc"] == 0.8
 
     files = {path.name: path for path in (out / "mlflow").rglob("*") if path.is_file()}
-    assert {"config.json", "best.png", "metrics.json"} <= files.keys()
+    assert {"config.json", "best.png", "metrics.json", "synthetic.json"} <= files.keys()
     config = json.loads(files["config.json"].read_text())
     assert config["network"]["_target_"] == "torch.nn.Linear"
     assert config["weights"].startswith("path:")

@@ -12,6 +12,8 @@ from PIL import Image
 
 from vitad_med.evaluation.document import read_document
 
+ROOT = Path(__file__).resolve().parents[2]
+
 SIZE = ("--image_size", "64")
 
 
@@ -71,6 +73,73 @@ def test_inference_writes_a_score_and_a_map_of_each_image(trained: Path, bundle_
     assert written.shape == (256, 256)
     assert written.dtype == np.uint16
     assert written.std() > 0
+
+
+def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(
+    trained: Path, bundle_run, nih_mini: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ward" / "JONES^MARY"
+    folder.mkdir(parents=True)
+    for path in sorted((nih_mini / "images").iterdir())[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = ["inference.json", str(ROOT / "configs" / "datasets" / "image_folder.json")]
+    options = [*SIZE, "--weights", str(trained / "model.pt"), "--dataset_dir", str(tmp_path / "ward")]
+    out = tmp_path / "out"
+    refused = bundle_run(config, *options, "--output_dir", str(out), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--identifier_key_file" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list(out.rglob("*.csv"))
+
+    (tmp_path / "site.key").write_text("7d1e")
+    options += ["--identifier_key_file", str(tmp_path / "site.key")]
+    done = bundle_run(config, *options, "--output_dir", str(out), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = list(csv.DictReader((out / "scores.csv").open()))
+    assert len(rows) == 3
+    assert sorted(path.stem for path in (out / "maps").iterdir()) == sorted(row["image"] for row in rows)
+    written = " ".join(str(path) for path in out.rglob("*")) + (out / "scores.csv").read_text()
+    assert "JONES" not in written
+    assert not any(path.stem in written for path in folder.iterdir())
+
+
+def test_held_out_normals_can_be_evaluated_though_nothing_is_abnormal(
+    trained: Path, bundle_run, tmp_path: Path
+) -> None:
+    done = bundle_run(
+        "evaluate.json",
+        *SIZE,
+        "--weights",
+        str(trained / "model.pt"),
+        "--section",
+        "val",
+        "--replicates",
+        "20",
+        "--output_dir",
+        str(tmp_path / "out"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    everyone = read_document(tmp_path / "out" / "metrics.json")["cohorts"]["all"]
+    assert everyone["n_images"] > 0
+    assert everyone["n_abnormal"] == 0
+    assert everyone["metrics"]["image_auroc"]["reason"]
+    assert json.loads((tmp_path / "out" / "synthetic.json").read_text())["n_normal"] == everyone["n_images"]
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "value"),
+    [("train.json", "--multicrop#local_size", "100"), ("evaluate.json", "--replicates", "0")],
+)
+def test_values_that_cannot_work_are_refused_by_name(
+    bundle_run, tmp_path: Path, config: str, option: str, value: str
+) -> None:
+    done = bundle_run(config, option, value, "--output_dir", str(tmp_path / "out"), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    assert option.removeprefix("--") in done.stderr
+    assert value in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "model.pt").exists()
 
 
 def test_a_model_of_another_architecture_is_refused(trained: Path, bundle_run, tmp_path: Path) -> None:

@@ -153,6 +153,17 @@ def test_the_table_shows_every_figure_beside_its_null_on_one_line(finished: tupl
     assert shown in text
 
 
+def test_a_cohort_of_all_images_of_unknown_view_is_not_printed_again(study: Any, tmp_path: Path) -> None:
+    cases = [replace(case, view="unknown") for case in study.cases]
+    document = evaluate_predictions(
+        cases, study.scores, study.maps, tmp_path, eval_size=study.size, replicates=20, overlays=0, **NAMES
+    )
+    assert "view=unknown" in document["cohorts"]
+    text = printed(document, 120)
+    assert "view unknown" not in text
+    assert re.search("^women", text, flags=re.MULTILINE)
+
+
 def test_the_table_survives_cohorts_without_figures_and_a_narrow_terminal(study: Any, tmp_path: Path) -> None:
     cases = [replace(case, view="PA" if case.label else "AP", sex="unknown") for case in study.cases]
     document = evaluate_predictions(

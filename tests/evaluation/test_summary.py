@@ -241,7 +241,7 @@ def test_masks_without_patients_or_sex(tmp_path: Path) -> None:
         Image.fromarray(truth).save(mask)
         bad = number >= 25
         known = {"findings": ("scratch",), "mask_path": mask} if bad else {}
-        cases.append(Case(f"{number}", f"{number}", image, "mvtec_ad", "test", int(bad), group="screw", **known))
+        cases.append(Case(f"{number}", f"{number}", image, "mvtec", "test", int(bad), group="screw", **known))
     masks = truth_masks(cases[25:], 20)
     assert masks[0].sum() == 25
     maps = rng.random((35, 20, 20), dtype=np.float32) + masks
@@ -259,7 +259,7 @@ def test_a_mask_thinner_than_the_grid_keeps_the_pixels_it_touches(tmp_path: Path
     truth = np.zeros((100, 100), dtype=np.uint8)
     truth[41, 10:90] = 255
     Image.fromarray(truth).save(tmp_path / "mask.png")
-    case = Case("a", "a", tmp_path / "a.png", "mvtec_ad", "test", 1, mask_path=tmp_path / "mask.png")
+    case = Case("a", "a", tmp_path / "a.png", "mvtec", "test", 1, mask_path=tmp_path / "mask.png")
     mask = truth_masks([case], 10)[0]
     assert np.flatnonzero(mask.any(axis=1)).tolist() == [4]
     assert mask.sum() == 8

@@ -253,6 +253,9 @@ def test_constant_and_broken_images_are_named(renderer: str) -> None:
     flat[1, 0, 0, 0] = 0.5001
     with pytest.raises(DataError, match="image 1 of the batch is so even that none of 21 patches"):
         scheme.batch(flat, saliency, 0)
+    names = [f"folder/{k}.png" for k in range(len(flat))]
+    with pytest.raises(DataError, match=r"folder/1\.png is so even"):
+        scheme.batch(flat, saliency, 0, names=names)
     with pytest.raises(DataError, match="the image is constant"):
         scheme.sample(black[2].numpy(), saliency[2].numpy(), 0)
 

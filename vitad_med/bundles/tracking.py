@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import math
-import numbers
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +23,11 @@ from monai.utils import path_to_sqlite_uri
 
 from vitad_med.bundles.provenance import git_commit, publishable
 from vitad_med.bundles.running import running_parser
+from vitad_med.bundles.tracked_numbers import document_numbers, flat_numbers
 from vitad_med.checkpoint import atomic_path
-from vitad_med.errors import ConfigError, DataError, StorageError
-from vitad_med.evaluation.document import SCHEMA
+from vitad_med.data.registry import PUBLIC_SOURCES
+from vitad_med.errors import ConfigError, StorageError
 
-# Data sets whose pictures and file names are public; pictures of any other never leave the output folder.
-PUBLIC_DATA = frozenset({"nih_chestxray14", "mvtec"})
 PRIVATE_KEYS = frozenset({"tracking_uri"})  # may carry a password
 DATABASE = "mlflow.db"
 RUN_FILE = "mlflow_run.json"
@@ -57,6 +54,7 @@ class TrackingHandler(MLFlowHandler):
         params: scalars by name.
         config: resolved config, logged as ``config.json``.
         metrics_file: metrics document (schema vitad_med/metrics/1) to log at the end.
+        figures_file: JSON object whose real numbers are logged at the end under their own names.
         pictures: files or folders to log at the end.
     """
 
@@ -74,6 +72,7 @@ class TrackingHandler(MLFlowHandler):
         params: Mapping[str, Any],
         config: Mapping[str, Any],
         metrics_file: Path | None = None,
+        figures_file: Path | None = None,
         pictures: Sequence[Path] = (),
     ) -> None:
         with _key_decides():
@@ -92,6 +91,7 @@ class TrackingHandler(MLFlowHandler):
         self.params = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
         self.config = config
         self.metrics_file = metrics_file
+        self.figures_file = figures_file
 
     def start(self, engine: Engine) -> None:
         """Open the run; a resumed engine (its epoch is above 0) continues the run of this folder.
@@ -121,9 +121,11 @@ class TrackingHandler(MLFlowHandler):
         self._try(self._log_metrics, flat_numbers(engine.state.metrics), step=engine.state.epoch)
 
     def complete(self, engine: Engine | None = None) -> None:
-        """Log the metrics document and the pictures."""
+        """Log the metrics document, the other figures and the pictures."""
         if self.metrics_file is not None and self.metrics_file.is_file():
-            self._try(self._log_document, self.metrics_file)
+            self._try(self._log_document, self.metrics_file, document_numbers)
+        if self.figures_file is not None and self.figures_file.is_file():
+            self._try(self._log_document, self.figures_file, flat_numbers)
         for path in self._parse_artifacts():
             self._try(self.client.log_artifact, self._run_id, path, "pictures")
 
@@ -136,8 +138,8 @@ class TrackingHandler(MLFlowHandler):
         if self.cur_run is not None:
             self._try(self.client.set_terminated, self._run_id, STATUS[RunStatus.KILLED])
 
-    def _log_document(self, path: Path) -> None:
-        self._log_metrics(document_numbers(json.loads(path.read_text(encoding="utf-8"))), step=0)
+    def _log_document(self, path: Path, numbers_of: Callable[[Mapping[str, Any]], dict[str, float]]) -> None:
+        self._log_metrics(numbers_of(json.loads(path.read_text(encoding="utf-8"))), step=0)
         self.client.log_artifact(self._run_id, str(path))
 
     def _new_params(self, epoch: int) -> dict[str, str]:
@@ -185,6 +187,7 @@ def track(
     data: str,
     split_digest: str | None = None,
     metrics_file: str | Path | None = None,
+    figures_file: str | Path | None = None,
     pictures: Sequence[str | Path] = (),
 ) -> TrackingHandler | None:
     """The tracking handler of a bundle config; the parameters are the config's own top-level scalars.
@@ -197,6 +200,7 @@ def track(
         data: name of the data source; pictures are logged only of public ones.
         split_digest: SHA-256 of the split.
         metrics_file: metrics document to log at the end.
+        figures_file: JSON object of further figures to log at the end.
         pictures: files or folders to log at the end.
 
     Returns:
@@ -224,7 +228,7 @@ def track(
     params["git_commit"] = git_commit(bundle_root) or "none"
     if split_digest is not None:
         params["split_digest"] = split_digest
-    if pictures and data not in PUBLIC_DATA:
+    if pictures and data not in PUBLIC_SOURCES:
         logger.info("pictures stay in %s: only those of public data sets are tracked", folder)
         pictures = ()
     return TrackingHandler(
@@ -235,45 +239,9 @@ def track(
         params=params,
         config=config,
         metrics_file=None if metrics_file is None else Path(metrics_file),
+        figures_file=None if figures_file is None else Path(figures_file),
         pictures=[Path(path) for path in pictures],
     )
-
-
-def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Real numbers of a nested mapping by name, e.g. ``{"loss": 0.3, "grad/norm": 1.2}``; anything else is left out."""
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        label = prefix + str(name).replace("=", "-").replace(",", "/")
-        if isinstance(value, Mapping):
-            found.update(flat_numbers(value, label + "/"))
-        elif _is_number(value):
-            found[label] = float(value)
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.numel() == 1
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def document_numbers(document: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of a metrics document by ``<cohort>/<metric>`` and ``<cohort>/null/<map>/<metric>``.
-
-    Raises:
-        DataError: the document is of another schema.
-    """
-    if document.get("schema") != SCHEMA:
-        raise DataError(f"metrics document of schema {document.get('schema')!r}, wanted {SCHEMA!r}")
-    cohorts = {
-        name: {
-            **{metric: result["value"] for metric, result in cohort["metrics"].items()},
-            "null": cohort.get("nulls", {}),
-            "n_images": cohort["n_images"],
-        }
-        for name, cohort in document["cohorts"].items()
-    }
-    return {name: value for name, value in flat_numbers(cohorts).items() if math.isfinite(value)}
 
 
 def _settings() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_image, resize, stored_bits, to_channels
 from vitad_med.data.intensity import from_unit_range
@@ -118,22 +119,10 @@ def _write(target: Path, cases: Sequence[Case], size: int, channels: int) -> Non
     """
     dtype = _stored_dtype(cases)
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (len(cases), channels, size, size)}
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"Cannot make the folder {target.parent}: {error.strerror}; change cache_dir.") from error
-    try:
-        with open(temporary, "wb") as file:
+        with atomic_path(target) as temporary, open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for image in _resized(cases, size, channels, dtype):
                 file.write(image.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot write the image cache {target}: {error.strerror}; free space or change cache_dir."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    except StorageError as error:
+        raise StorageError(f"{error} (or give another cache_dir)") from error

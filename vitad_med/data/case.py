@@ -31,7 +31,7 @@ class Case:
         case_id: unique in its data set, e.g. ``00000013_005`` or ``screw/test/thread_top/003``.
         patient_id: the unit that splits and bootstrap resample; equals ``case_id`` where there are no patients.
         image_path: file to read.
-        source: reader that made the record, e.g. ``nih_chestxray14`` or ``mvtec_ad``.
+        source: reader that made the record, e.g. ``nih_chestxray14`` or ``mvtec``.
         split: ``train``, ``val`` or ``test``.
         label: 0 normal, 1 abnormal.
         sex: ``M``, ``F`` or ``unknown``.

@@ -16,7 +16,7 @@ from vitad_med.data.folders import dataset_folder, images_in
 from vitad_med.data.splits import hold_out_patients
 from vitad_med.errors import ConfigError, DataError
 
-SOURCE = "mvtec_ad"
+SOURCE = "mvtec"
 GOOD = "good"
 Section = Literal["train", "val", "test", "all"]
 SECTIONS = ("train", "val", "test", "all")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitad_med.data import chestxray14, mvtec
 from vitad_med.data.case import Case
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.data.image_folder import read_image_folder
@@ -20,6 +21,9 @@ READERS: dict[str, Callable[..., list[Case]]] = {
     "mvtec": read_mvtec,
     "image_folder": read_image_folder,
 }
+
+PUBLIC_SOURCES = frozenset({chestxray14.SOURCE, mvtec.SOURCE})
+"""Sources of published data sets: their identifiers and pictures may leave the site, those of any other may not."""
 
 
 def read_cases(data: str, dataset_dir: str | Path, section: str, **options: Any) -> list[Case]:

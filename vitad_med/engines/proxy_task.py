@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -108,16 +109,20 @@ class ProxyTask:
         self.crop_label = crop_label
         self.min_area = min_area
 
-    def anomalies(self, images: Tensor, seed: int) -> SyntheticBatch:
+    def anomalies(self, images: Tensor, seed: int, names: Sequence[str] | None = None) -> SyntheticBatch:
         """Synthetic copies of images [B, C, S, S] in 0..1."""
         attention = self.scorer(images) if self.synthesis.needs_saliency else None
-        return self.synthesis.batch(images, attention, seed)
+        return self.synthesis.batch(images, attention, seed, names=names)
 
-    def __call__(self, images: Tensor, step: int, rank: int = 0) -> list[Views]:
-        """Global and local crops of images [B, C, S, S] in 0..1 and of their synthetic copies."""
+    def __call__(self, images: Tensor, step: int, rank: int = 0, names: Sequence[str] | None = None) -> list[Views]:
+        """Global and local crops of images [B, C, S, S] in 0..1 and of their synthetic copies.
+
+        Raises:
+            DataError: an image, called by its name where ``names`` are given, from which no anomaly can be made.
+        """
         draws = generator(self.seed, step, rank)
         images = self.augment(images, draws)
-        synthetic = self.anomalies(images, derive_seed(self.seed, step, rank, 1))
+        synthetic = self.anomalies(images, derive_seed(self.seed, step, rank, 1), names)
         info = summarize_info(synthetic.info)
         self.monitors = {f"synthesis_{key}": info[key] for key in MONITORED if key in info}
         both = torch.cat([images, synthetic.images.to(images.dtype)])

@@ -70,7 +70,7 @@ class ProxyTrainer(SupervisedTrainer):
     Args:
         device: where to train.
         max_epochs: passes over the training images.
-        train_data_loader: batches ``{"image": [B, C, S, S]}`` of stored integers.
+        train_data_loader: batches ``{"image": [B, C, S, S]}`` of stored integers, with ``name`` where they have one.
         network: the proxy network.
         task: makes the crops of a step.
         loss_function: the proxy loss.
@@ -89,7 +89,7 @@ class ProxyTrainer(SupervisedTrainer):
         self,
         device: torch.device | str,
         max_epochs: int,
-        train_data_loader: DataLoader[dict[str, Tensor]],
+        train_data_loader: DataLoader[dict[str, Any]],
         network: ProxyNetwork,
         task: ProxyTask,
         loss_function: ProxyLoss,
@@ -136,13 +136,13 @@ class ProxyTrainer(SupervisedTrainer):
             ids = [torch.device(device).index] if on_gpu else None
             self.outputs = DistributedDataParallel(self.outputs, device_ids=ids, find_unused_parameters=True)
 
-    def _iteration(self, engine: ProxyTrainer, batchdata: dict[str, Tensor]) -> dict[str, Any]:  # type: ignore[override]
+    def _iteration(self, engine: ProxyTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         """One optimisation step; ``monitors`` in the output feeds progress and tracking."""
         self.network.train()
         step = engine.state.iteration - 1
         with torch.no_grad():
             images = to_unit_range(batchdata["image"], engine.state.device, non_blocking=True)
-            views = self.task(images, step, self.rank)
+            views = self.task(images, step, self.rank, batchdata.get("name"))
         criterion = self.criterion
         totals = criterion.totals(views)
         parts = [p for v in views for p in in_parts(v, self.micro_batch if v.is_global else 4 * self.micro_batch)]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.utils.enums import CommonKeys
 from torch import Tensor
@@ -17,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from vitad_med.checkpoint import atomic_path, save_safetensors
+from vitad_med.checkpoint import save_safetensors
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
@@ -25,6 +22,7 @@ from vitad_med.data.splits import split_digest
 from vitad_med.digests import state_digest
 from vitad_med.engines.distributed import finish_processes, process_device, save_model_once, start_processes
 from vitad_med.engines.inference import prepare_images
+from vitad_med.engines.loading import ImageArray
 from vitad_med.engines.optimization import warmup_cosine
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
@@ -37,7 +35,6 @@ from vitad_med.synthesis import SyntheticScheme
 __all__ = [
     "bundle_name",
     "cases",
-    "check_on_synthetic",
     "choose_device",
     "finish_processes",
     "load_model",
@@ -54,7 +51,7 @@ __all__ = [
     "start_from",
     "synthetic_set",
     "training_cases",
-    "training_images",
+    "training_set",
     "validation_cases",
 ]
 
@@ -107,9 +104,11 @@ def _cases(
     return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=split_seed, **options)
 
 
-def cases(data: str, dataset_dir: str, section: str, options: Mapping[str, Any]) -> list[Case]:
-    """Records of one section, e.g. ``test``."""
-    return read_cases(data, dataset_dir, section, **options)
+def cases(
+    data: str, dataset_dir: str, section: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
+) -> list[Case]:
+    """Records of one section, e.g. ``test``; ``val`` needs the ``val_fraction`` and ``split_seed`` of the training."""
+    return _cases(data, dataset_dir, section, val_fraction, split_seed, options)
 
 
 def bundle_name(bundle_root: str | Path) -> str:
@@ -122,11 +121,12 @@ def score_and_label(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return output[CommonKeys.PRED].score, output[CommonKeys.LABEL]
 
 
-def training_images(records: Sequence[Case], size: int, channels: int) -> np.ndarray:
+def training_set(records: Sequence[Case], size: int, channels: int, cache_dir: str | Path | None = None) -> ImageArray:
     """The resized training images; a summary line says how many images and patients there are."""
     patients = len({case.patient_id for case in records})
     logger.info("%d training images of %d patients", len(records), patients)
-    return resized_array(records, size, channels=channels)
+    images = resized_array(records, size, cache_dir, channels)
+    return ImageArray(images, [str(case.image_path) for case in records])
 
 
 def synthetic_set(
@@ -140,54 +140,6 @@ def synthetic_set(
 ) -> SyntheticSet | None:
     """Fixed synthetic anomalies of at most ``limit`` validation images, or None without such images."""
     return SyntheticSet(records, scorer, synthesis, image_size, seed, channels, limit) if records else None
-
-
-def check_on_synthetic(
-    network: ProxyNetwork,
-    records: Sequence[Case],
-    scorer: Scorer,
-    synthesis: SyntheticScheme,
-    image_size: int,
-    seed: int,
-    channels: int,
-    output_dir: str | Path,
-    enabled: bool = True,
-    model_digest: str = "",
-    limit: int | None = None,
-) -> dict[str, float]:
-    """How well the proxy task itself is solved on the normal images of an evaluation; written to ``synthetic.json``.
-
-    At most ``limit`` images take part, evenly spaced in the order of the records: all are held in memory.
-    """
-    if not enabled:
-        return {}
-    normal = [case for case in records if case.label == 0]
-    if not normal:
-        logger.info("no normal image in this section: synthetic anomalies are left out")
-        return {}
-    data = SyntheticSet(normal, scorer.to(network.mean.device), synthesis, image_size, seed, channels, limit)
-    figures = data.report(network)
-    used = len(data.normals)
-    content = {
-        "model_digest": model_digest,
-        "scorer_digest": state_digest(scorer.state_dict()),
-        "synthesis": repr(synthesis),
-        "n_normal": used,
-        "seed": seed,
-        **{name: round(value, 6) if math.isfinite(value) else None for name, value in figures.items()},
-    }
-    with atomic_path(Path(output_dir) / "synthetic.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-    logger.info(
-        "synthetic anomalies on %d normal images: image AUROC %.3f; pixel AUROC %.3f, of a map that knows only where "
-        "they tend to be %.3f, conditioned on place and image %.3f",
-        used,
-        figures["synthetic_image_auroc"],
-        figures["synthetic_pixel_auroc"],
-        figures["synthetic_pixel_null"],
-        figures["synthetic_conditioned_auroc"],
-    )
-    return figures
 
 
 def start_from(network: ProxyNetwork, initial_model: str | Path | None) -> ProxyNetwork:

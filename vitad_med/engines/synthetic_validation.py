@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from vitad_med.checkpoint import atomic_path
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.intensity import to_unit_range
+from vitad_med.digests import state_digest
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.metrics.conditioned import conditioned_auroc
@@ -22,6 +28,8 @@ from vitad_med.networks.vit import use_fused_attention
 from vitad_med.synthesis import SyntheticScheme
 
 FIGURES = ("synthetic_image_auroc", "synthetic_pixel_auroc")
+
+logger = logging.getLogger(__name__)
 
 
 class SyntheticSet:
@@ -56,7 +64,8 @@ class SyntheticSet:
         for start in range(0, len(self.normals), 32):
             part = self.normals[start : start + 32].to(device)
             attention = scorer(part) if synthesis.needs_saliency else None
-            made = synthesis.batch(part, attention, seed, indices=range(start, start + len(part)))
+            names = [str(case.image_path) for case in normal[start : start + 32]]
+            made = synthesis.batch(part, attention, seed, indices=range(start, start + len(part)), names=names)
             images.append(made.images.float().cpu())
             masks.append(made.masks.cpu())
         self.synthetic, self.masks = torch.cat(images), torch.cat(masks)
@@ -145,3 +154,83 @@ class SyntheticValidation:
             # An epoch that was not validated must not show the figures of an earlier one.
             for name in FIGURES:
                 engine.state.metrics.pop(name, None)
+
+
+class SyntheticCheck:
+    """Handler that says, when an evaluation ends, how well the proxy task itself is solved on its normal images.
+
+    ``synthetic.json`` in ``output_dir`` holds the figures of :meth:`SyntheticSet.report`, the digests of model and
+    scorer and the settings of the synthesis.
+
+    Args:
+        network: the evaluated network.
+        cases: records of the evaluation; its normal images take part.
+        scorer: saliency network.
+        synthesis: how anomalies are made.
+        image_size: pixels.
+        output_dir: folder of the results.
+        model_digest: digest of the evaluated weights.
+        seed: of the anomalies.
+        channels: 1 or 3.
+        limit: at most this many images, evenly spaced in the order of the cases: all are held in memory.
+        enabled: False does nothing.
+    """
+
+    def __init__(
+        self,
+        network: ProxyNetwork,
+        cases: Sequence[Case],
+        scorer: Scorer,
+        synthesis: SyntheticScheme,
+        image_size: int,
+        output_dir: str | Path,
+        model_digest: str,
+        seed: int = 0,
+        channels: int = 1,
+        limit: int | None = None,
+        enabled: bool = True,
+    ) -> None:
+        self.network = network
+        self.normal = [case for case in cases if case.label == 0]
+        self.scorer = scorer
+        self.synthesis = synthesis
+        self.image_size = image_size
+        self.path = Path(output_dir) / "synthetic.json"
+        self.model_digest = model_digest
+        self.seed = seed
+        self.channels = channels
+        self.limit = limit
+        self.enabled = enabled
+
+    def attach(self, engine: Engine) -> None:
+        """Register before the handler that tracks the file."""
+        if self.enabled:
+            engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, _: Engine) -> None:
+        """Measure, write, log."""
+        if not self.normal:
+            logger.info("no normal image in this section: synthetic anomalies are left out")
+            return
+        scorer = self.scorer.to(self.network.mean.device)
+        data = SyntheticSet(self.normal, scorer, self.synthesis, self.image_size, self.seed, self.channels, self.limit)
+        figures = data.report(self.network)
+        content = {
+            "model_digest": self.model_digest,
+            "scorer_digest": state_digest(scorer.state_dict()),
+            "synthesis": repr(self.synthesis),
+            "n_normal": len(data.normals),
+            "seed": self.seed,
+            **{name: round(value, 6) if math.isfinite(value) else None for name, value in figures.items()},
+        }
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        logger.info(
+            "synthetic anomalies on %d normal images: image AUROC %.3f; pixel AUROC %.3f, of a map that knows only "
+            "where they tend to be %.3f, conditioned on place and image %.3f",
+            len(data.normals),
+            figures["synthetic_image_auroc"],
+            figures["synthetic_pixel_auroc"],
+            figures["synthetic_pixel_null"],
+            figures["synthetic_conditioned_auroc"],
+        )

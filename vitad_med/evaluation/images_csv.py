@@ -13,14 +13,12 @@ from typing import Literal
 import numpy as np
 
 from vitad_med.data.case import Case
+from vitad_med.data.registry import PUBLIC_SOURCES
 from vitad_med.errors import ConfigError
 from vitad_med.evaluation.files import write_text
 from vitad_med.metrics.metadata import age_band
 
 Identifiers = Literal["clear", "hashed"]
-
-PUBLIC_SOURCES = frozenset({"nih_chestxray14", "mvtec_ad"})
-"""Readers of published data sets, whose identifiers are public."""
 
 COLUMNS = (
     "case_id",

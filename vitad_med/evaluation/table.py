@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vitad_med.data.case import UNKNOWN
 from vitad_med.evaluation.cohorts import parse_key
 from vitad_med.evaluation.document import Cohort, Document, Value, rounded
 from vitad_med.evaluation.null_maps import BOX_PRIOR_REASON, MAPS
@@ -36,7 +37,7 @@ def print_table(document: Document, console: Console | None = None) -> None:
 
 def render(document: Document) -> RenderableType:
     """The tables, verdicts and notes as one rich renderable."""
-    cohorts = document["cohorts"]
+    cohorts = {key: cohort for key, cohort in document["cohorts"].items() if not _says_nothing(key, cohort, document)}
     heading = Text.assemble(
         (document["bundle"], "bold"), f"   model {document['model_digest'][:12]}   data {document['data_digest'][:12]}"
     )
@@ -51,6 +52,12 @@ def render(document: Document) -> RenderableType:
         Text(),
         _notes(cohorts),
     )
+
+
+def _says_nothing(key: str, cohort: Cohort, document: Document) -> bool:
+    """Where sex or view is known of no image, the cohort "unknown" would repeat the lines of all images."""
+    unknown = set(parse_key(key).values()) == {UNKNOWN}
+    return unknown and cohort["n_images"] == document["cohorts"]["all"]["n_images"]
 
 
 def cohort_name(key: str) -> str:

@@ -169,6 +169,7 @@ class AttnSynth:
         seed: Seed,
         *,
         indices: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> SyntheticBatch:
         """Make one anomaly of every image, on the images' device.
 
@@ -177,30 +178,37 @@ class AttnSynth:
             saliency: [B, h, w], or None for ``uniform``.
             seed: as in ``sample``.
             indices: image k is seeded by ``(seed, indices[k])``; 0..B-1 unless given.
+            names: how an error calls image k, e.g. its file; its position in the batch unless given.
 
         Returns:
             The anomalies; ``info[k]`` as in ``sample``.
 
         Raises:
-            DataError: as in ``sample``, naming the position in the batch.
+            DataError: as in ``sample``, naming the image.
         """
         check_images(images, saliency)
         indices = range(len(images)) if indices is None else indices
         if len(indices) != len(images):
             raise ConfigError(f"indices: {len(indices)} were given for {len(images)} images")
+        names = [f"image {k} of the batch" for k in range(len(images))] if names is None else names
         # MPS has no float64.
         if self.renderer == "per_image" or (self.renderer == "auto" and images.device.type in ("cpu", "mps")):
-            return self._batch_per_image(images, saliency, seed, indices)
-        return self._batch_on_device(images, saliency, seed, indices)
+            return self._batch_per_image(images, saliency, seed, indices, names)
+        return self._batch_on_device(images, saliency, seed, indices, names)
 
     def _batch_per_image(
-        self, images: torch.Tensor, saliency: torch.Tensor | None, seed: Seed, indices: Sequence[int]
+        self,
+        images: torch.Tensor,
+        saliency: torch.Tensor | None,
+        seed: Seed,
+        indices: Sequence[int],
+        names: Sequence[str],
     ) -> SyntheticBatch:
         pixels = images.detach().cpu().to(torch.float32).numpy()
         maps = [None] * len(images) if saliency is None else saliency.detach().cpu().to(torch.float64).numpy()
         made = [
-            self._sample(image, grid, seed, index, f"image {k} of the batch")
-            for k, (image, grid, index) in enumerate(zip(pixels, maps, indices, strict=True))
+            self._sample(image, grid, seed, index, name)
+            for image, grid, index, name in zip(pixels, maps, indices, names, strict=True)
         ]
         return SyntheticBatch(
             torch.from_numpy(np.stack([sample.image for sample in made])).to(images),
@@ -210,16 +218,21 @@ class AttnSynth:
         )
 
     def _batch_on_device(
-        self, images: torch.Tensor, saliency: torch.Tensor | None, seed: Seed, indices: Sequence[int]
+        self,
+        images: torch.Tensor,
+        saliency: torch.Tensor | None,
+        seed: Seed,
+        indices: Sequence[int],
+        names: Sequence[str],
     ) -> SyntheticBatch:
         count, _, height, width = images.shape
         limits, maps = to_host(images, saliency)
         for k, (low, high) in enumerate(limits):
-            check_contrast(low, high, f"image {k} of the batch")
+            check_contrast(low, high, names[k])
         laws = [self._law(None if maps is None else maps[k], height, width) for k in range(count)]
         best, redraws = self._draw_batch(images, laws, [sample_generator(seed, index) for index in indices])
 
-        info = [self._info(best[k], laws[k], redraws[k], f"image {k} of the batch") for k in range(count)]
+        info = [self._info(best[k], laws[k], redraws[k], names[k]) for k in range(count)]
         result = images.clone()
         region = np.zeros((count, 1, height, width), dtype=np.uint8)
         for k, draw in enumerate(best):

@@ -71,8 +71,12 @@ class SyntheticScheme(Protocol):
         seed: Seed,
         *,
         indices: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> SyntheticBatch:
-        """Make one anomaly of each of ``images`` [B, C, H, W] on their device; image k is seeded by ``indices[k]``."""
+        """Make one anomaly of each of ``images`` [B, C, H, W] on their device.
+
+        Image k is seeded by ``indices[k]``, and errors call it ``names[k]``.
+        """
         ...
 
 
