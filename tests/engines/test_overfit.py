@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -30,13 +30,12 @@ class FixedTask(ProxyTask):
 
     views: list[Views] | None = None
 
-    def __call__(self, images: Tensor, step: int, rank: int = 0) -> list[Views]:
+    def __call__(self, images: Tensor, step: int, rank: int = 0, names: Sequence[str] | None = None) -> list[Views]:
         if self.views is None:
-            self.views = super().__call__(images, 0, rank)
+            self.views = super().__call__(images, 0, rank, names)
         return self.views
 
 
-@pytest.mark.slow
 def test_eight_images_are_overfitted_to_a_pixel_auroc_above_95(nih_mini: Path) -> None:
     prepare(0)
     images = resized_array(read_chestxray14(nih_mini, section="train")[:8], SIZE)
