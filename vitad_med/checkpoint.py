@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import tempfile
@@ -35,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(
@@ -44,6 +45,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The mask that keeps files of this process from others; reading it needs setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -72,7 +80,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint '{path}' does not exist: train first, and give the model.pt that training wrote"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # DINO's published checkpoints hold their command line as a plain namespace.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling errors have no common base class
         raise WeightsError(f"checkpoint '{path}' is truncated or holds more than tensors and plain values") from error
     if not isinstance(content, dict):

@@ -29,7 +29,8 @@ def command(config: str | list[str], *options: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Two threads at most, and no tracking server that happens to be named."""
-    return {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return {**kept, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
 
 
 @pytest.fixture(scope="session")

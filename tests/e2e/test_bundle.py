@@ -91,7 +91,7 @@ def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(
     assert "Traceback" not in refused.stderr
     assert not list(out.rglob("*.csv"))
 
-    (tmp_path / "site.key").write_text("7d1e")
+    (tmp_path / "site.key").write_text("7d1e" * 16)
     options += ["--identifier_key_file", str(tmp_path / "site.key")]
     done = bundle_run(config, *options, "--output_dir", str(out), cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -30,7 +30,7 @@ def test_it_reaches_90_on_synthetic_anomalies_of_unseen_normals(bundle_run, shar
     assert figures["n_normal"] == 256
     assert figures["synthetic_image_auroc"] >= 0.9
     assert figures["synthetic_pixel_auroc"] >= 0.9
-    assert figures["synthetic_conditioned_auroc"] > figures["synthetic_pixel_null"]
+    assert figures["synthetic_conditioned_auroc"] >= 0.9
     cohorts = read_document(tmp_path / "out" / "metrics.json")["cohorts"]
     # Null maps of the protocol, from the written file: pooled, men and women.
     for sex, blob, prior, brightness in (("M", 0.7796, 0.8073, 0.5627), ("F", 0.8118, 0.8316, 0.5977)):

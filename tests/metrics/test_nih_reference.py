@@ -41,9 +41,9 @@ def test_metadata_say_little_on_the_development_test_list(shared_data: Path) -> 
     labels = [case.label for case in cases]
     assert image_auroc([case.age for case in cases], labels) == pytest.approx(0.42, abs=0.005)
     assert image_auroc([case.view == "AP" for case in cases], labels) == pytest.approx(0.52, abs=0.005)
-    values = [float(image_auroc(metadata_null(cases, seed=seed), labels)) for seed in range(5)]
-    # The assignment of patients to folds alone moves the figure by about .01.
+    values = [float(image_auroc(metadata_null(cases, seed=seed), labels)) for seed in (0, 100, 200)]
     assert np.mean(values) == pytest.approx(0.54, abs=0.02)
+    assert np.ptp(values) < 0.02
 
 
 def test_metrics_on_the_embedded_boxes_of_both_sexes(nih_mini: Path) -> None:

@@ -51,7 +51,10 @@ class Augment:
             out = torch.where(draws[3] > 0, gaussian_blur(out, self.blur * draws[3].clamp(min=0.05).flatten()), out)
         if self.flip:
             out = torch.where((draws[4] + 1) / 2 < self.flip, out.flip(-1), out)
-        return out
+        # An image that fills little of the stored range (12 bits in 16) may be clipped flat: it stays as it is.
+        spread = out.amax(dim=(1, 2, 3), keepdim=True) - out.amin(dim=(1, 2, 3), keepdim=True)
+        before = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
+        return torch.where(spread < 0.25 * before, images, out)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:

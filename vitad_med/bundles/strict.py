@@ -104,10 +104,9 @@ def _differences(declared: Any, given: Any, path: tuple[str, ...]) -> Iterator[t
             yield from _differences(declared[key], value, (*path, key))
         elif not _may_be_added(key, path, component):
             yield "unknown", (*path, key)
-    if not component:
-        for key in declared:
-            if key not in given:
-                yield "lost", (*path, key)
+    for key in declared:
+        if key not in given:
+            yield "lost", (*path, key)
 
 
 def _may_be_added(key: str, path: tuple[str, ...], component: bool) -> bool:

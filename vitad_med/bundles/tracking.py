@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri
 
-from vitad_med.bundles.provenance import git_commit, publishable
+from vitad_med.bundles.provenance import git_commit, publishable, without_paths
 from vitad_med.bundles.running import running_parser
 from vitad_med.bundles.tracked_numbers import document_numbers, flat_numbers
 from vitad_med.checkpoint import atomic_path
@@ -29,6 +29,7 @@ from vitad_med.data.registry import PUBLIC_SOURCES
 from vitad_med.errors import ConfigError, StorageError
 
 PRIVATE_KEYS = frozenset({"tracking_uri"})  # may carry a password
+PATH_KEYS = frozenset({"dataset_dir", "output_dir", "cache_dir", "identifier_key_file", "initial_model"})
 DATABASE = "mlflow.db"
 RUN_FILE = "mlflow_run.json"
 STATUS = {kind: RunStatus.to_string(kind) for kind in (RunStatus.FINISHED, RunStatus.KILLED)}
@@ -112,7 +113,7 @@ class TrackingHandler(MLFlowHandler):
             self.client.log_dict(self._run_id, dict(self.config), "config.json")
         except (MlflowException, OSError) as error:
             raise ConfigError(
-                f"tracking does not work ({str(error).splitlines()[0][:200]}): "
+                f"tracking does not work ({without_paths(str(error).splitlines()[0])[:200]}): "
                 "correct --tracking_uri, or use --tracking_uri none"
             ) from error
 
@@ -175,7 +176,7 @@ class TrackingHandler(MLFlowHandler):
         try:
             action(*arguments, **options)
         except (MlflowException, OSError, ValueError) as error:
-            logger.warning("not tracked: %s", str(error).splitlines()[0])
+            logger.warning("not tracked: %s", without_paths(str(error).splitlines()[0]))
 
 
 def track(
@@ -222,7 +223,7 @@ def track(
     mlflow.telemetry.set_telemetry_client()
     for name in ("alembic", "mlflow.store.db.utils"):  # they report each table of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
-    params, config = _settings()
+    params, config = _settings(public=data in PUBLIC_SOURCES)
     params["vitad_med"] = version("vitad-med")
     params["torch"] = torch.__version__
     params["git_commit"] = git_commit(bundle_root) or "none"
@@ -244,16 +245,21 @@ def track(
     )
 
 
-def _settings() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Top-level scalars of the running config, and the whole of it, both fit to be published."""
+def _settings(public: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Top-level scalars of the running config, and the whole of it, both fit to be published.
+
+    Folders of data that are not public may be named after patients: not even their relative paths are told.
+    """
     parser = running_parser()
     if parser is None:
         return {}, {}
     raw = {key: value for key, value in parser.get().items() if key not in (ConfigParser.meta_key, *PRIVATE_KEYS)}
+    if not public:
+        raw = {key: "withheld" if key in PATH_KEYS and value is not None else value for key, value in raw.items()}
     resolved = parser.ref_resolver.resolved_content
     params = {}
     for key, value in raw.items():
-        current = resolved.get(key, value)
+        current = value if value == "withheld" else resolved.get(key, value)
         if isinstance(current, torch.device):
             current = str(current)
         if isinstance(current, (str, bool, int, float, Path)) and not key.startswith("_"):

@@ -45,6 +45,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="training epochs (default: the bundle's)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of every random draw (default: the bundle's)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU where there is one)")
+    parser.add_argument(
+        "--resume", choices=("True", "False"), default="True", help="False starts anew instead of from the checkpoint"
+    )
     parser.set_defaults(run=run, after_interrupt=": repeat the command to go on from the last checkpoint")
 
 
@@ -55,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
     output_dir = Path(options.output_dir).expanduser().resolve()
     shared: dict[str, Any] = {"bundle_root": str(root / BUNDLE), "output_dir": str(output_dir)}
     shared |= {key: getattr(options, key) for key in ("seed", "device") if getattr(options, key) is not None}
-    training = {} if options.epochs is None else {"epochs": options.epochs}
+    training: dict[str, Any] = {"resume": options.resume == "True"}
+    if options.epochs is not None:
+        training["epochs"] = options.epochs
 
     _run_bundle("Step 1 of 2, training", root, "train.json", {**shared, **training})
     trained = {"weights": str(output_dir / "model.pt")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,9 @@ def read_image_folder(
 ) -> list[Case]:
     """Read every image of a folder and of the folders in it.
 
-    Nothing is known of the images: all have label 0, for training they are taken as normal. The folder that an image
-    lies in stands for its patient (one folder a patient); images directly in ``dataset_dir`` are a patient each.
+    Nothing is known of the images: all have label 0, for training they are taken as normal. The first folder below
+    ``dataset_dir`` stands for the patient, with any folders of studies in it; images directly in ``dataset_dir`` are a
+    patient each. Hidden folders are left out.
 
     Args:
         dataset_dir: folder of PNG, JPEG, TIFF or BMP files.
@@ -33,7 +35,7 @@ def read_image_folder(
         Cases sorted by case_id, which is the path below ``dataset_dir`` without suffix.
 
     Raises:
-        DataError: a wrong folder or no image in it.
+        DataError: a wrong folder, no image in it, or two images of one name.
         ConfigError: an unknown section, or ``val`` without a fraction.
     """
     if section not in ("train", "val", "test", "all"):
@@ -41,17 +43,25 @@ def read_image_folder(
     if section == "val" and val_fraction == 0:
         raise ConfigError("section 'val' needs a val_fraction above 0.")
     root = dataset_folder(dataset_dir)
-    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+    below = (path for path in root.rglob("*") if path.is_dir())
+    visible = [path for path in below if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    folders = [root, *sorted(visible)]
     cases = []
     for folder in folders:
         for path in images_in(folder):
             case_id = path.relative_to(root).with_suffix("").as_posix()
-            patient = case_id if folder == root else folder.relative_to(root).as_posix()
+            patient = case_id if folder == root else folder.relative_to(root).parts[0]
             split: Literal["train", "test"] = "train" if section in ("train", "val") else "test"
             cases.append(Case(case_id, patient, path, SOURCE, split, label=0))
     if not cases:
         raise DataError(f"dataset_dir {root} holds no PNG, JPEG, TIFF or BMP image.")
     cases.sort(key=lambda case: case.case_id)
+    for first, second in pairwise(cases):
+        if first.case_id == second.case_id:
+            raise DataError(
+                f"{first.image_path} and {second.image_path.name} differ only in their suffix, so their results would "
+                "have one name: keep one of them, or rename it."
+            )
     if section in ("test", "all"):
         return cases
     kept, held = hold_out_patients(cases, val_fraction, split_seed)

@@ -70,7 +70,7 @@ class Checkpointing:
             key = differing[0]
             raise ConfigError(
                 f"'{self.path}' was written with other settings ({key}: {stored.get(key)!r}, now "
-                f"{self.settings.get(key)!r}): use them, another output_dir, or resume=False to start anew"
+                f"{self.settings.get(key)!r}): use them, another output_dir, or --resume False to start anew"
             )
         for name, item in self.objects.items():
             item.load_state_dict(content["objects"][name])

@@ -34,7 +34,9 @@ class Precision:
         if not amp:
             return cls(device, None)
         if device.type == "cuda":
-            return cls(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+            return cls(
+                device, torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+            )
         if device.type == "cpu":
             return cls(device, torch.bfloat16 if cpu_has_bf16() else None)
         return cls(device, torch.float16)

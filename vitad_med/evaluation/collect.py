@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from vitad_med.data.case import Case
 from vitad_med.data.image_io import resize
 from vitad_med.data.splits import data_digest
 from vitad_med.engines.progress import duration
+from vitad_med.errors import StorageError
 from vitad_med.evaluation.document import Document
 from vitad_med.evaluation.images_csv import Identifiers, default_identifiers, public_names, read_identifier_key
 from vitad_med.evaluation.run import evaluate_predictions
@@ -88,10 +91,22 @@ class EvaluateCohorts:
         # On disk: 25,596 maps of 224 x 224 take 5 GB. The file goes with the run.
         self._scratch = tempfile.TemporaryFile()  # noqa: SIM115 - lives until the run has completed
         shape = (len(self._rows), self.eval_size, self.eval_size)
+        if self._rows:
+            self._reserve(4 * math.prod(shape))
         self._maps = (
             np.memmap(self._scratch, dtype=np.float32, mode="w+", shape=shape) if self._rows else np.zeros(shape, "f4")
         )
         self._began = self._spoke = time.monotonic()
+
+    def _reserve(self, size: int) -> None:
+        """Take the disk space now: a memory map that meets a full disk kills the process without a word."""
+        try:
+            os.posix_fallocate(self._scratch.fileno(), 0, size)
+        except OSError as error:
+            raise StorageError(
+                f"the maps need {size / 1e9:.1f} GB in {tempfile.gettempdir()}: {error.strerror}; free space, or name "
+                "another folder in the variable TMPDIR"
+            ) from error
 
     def _collect(self, engine: Engine) -> None:
         assert isinstance(engine.state.output, dict)

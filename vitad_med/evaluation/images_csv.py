@@ -19,6 +19,7 @@ from vitad_med.evaluation.files import write_text
 from vitad_med.metrics.metadata import age_band
 
 Identifiers = Literal["clear", "hashed"]
+SHORTEST_KEY = 16  # bytes
 
 COLUMNS = (
     "case_id",
@@ -77,14 +78,20 @@ def read_identifier_key(path: str | Path | None) -> bytes | None:
     """The secret of hashed identifiers from a file of the site's own; None where no file is named.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or its secret can be guessed.
     """
     if path is None:
         return None
     try:
-        return Path(path).expanduser().read_bytes().strip()
+        key = Path(path).expanduser().read_bytes().strip()
     except OSError as error:
         raise ConfigError(f"identifier_key_file '{path}' cannot be read: {error.strerror}") from error
+    if len(key) < SHORTEST_KEY:
+        raise ConfigError(
+            f"identifier_key_file '{path}' holds {len(key)} bytes, which can be guessed; give at least {SHORTEST_KEY}, "
+            "e.g. `openssl rand -hex 32 > site.key`"
+        )
+    return key
 
 
 def write_images_csv(

@@ -137,7 +137,7 @@ def _notes(cohorts: dict[str, Cohort]) -> RenderableType:
         "pointing game: how often the highest pixel lies inside the truth.",
         f"box prior: {BOX_PRIOR_REASON}; only its pooled figure is given.",
         "metadata alone: a model of age, sex and view that sees no pixel. An image AUROC that does not exceed it says "
-        "nothing about the images.",
+        "nothing about the images; one that does may still tell when and how they were taken, not disease.",
         "A null map below .500 counts by its inverse (darkness for brightness); the best of each column is bold.",
         "Without brackets: too few patients (20 in each class are needed) for an interval.",
     ]
