@@ -176,7 +176,7 @@ def test_other_settings_are_refused_and_finished_runs_stay(images: np.ndarray, t
     done = train_proxy(images, tmp_path)
     again = train_proxy(images, tmp_path)
     assert all(torch.equal(done[name], again[name]) for name in done)
-    with pytest.raises(ConfigError, match=r"epochs: 3, now 4.*resume=False"):
+    with pytest.raises(ConfigError, match=r"epochs: 3, now 4.*--resume False"):
         train_proxy(images, tmp_path, epochs=4)
 
 
