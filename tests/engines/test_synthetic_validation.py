@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.engines.proxy_task import Scorer
-from vitad_med.engines.synthetic_validation import FIGURES, SyntheticSet, SyntheticValidation
+from vitad_med.engines.synthetic_validation import FIGURES, SyntheticCheck, SyntheticSet, SyntheticValidation
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.synthesis import AttnSynth
 
@@ -63,3 +63,16 @@ def test_an_epoch_that_was_not_validated_shows_no_figure(data: SyntheticSet, net
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: shown.append(set(FIGURES) <= e.state.metrics.keys()))
     engine.run([0], max_epochs=4)
     assert shown == [False, True, False, True]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_figures_of_an_earlier_evaluation_do_not_stay(
+    network: ProxyNetwork, nih_mini: Path, tmp_path: Path, enabled: bool
+) -> None:
+    abnormal = [case for case in read_chestxray14(nih_mini, section="test") if case.label == 1]
+    (tmp_path / "synthetic.json").write_text("{}")
+    engine = Engine(lambda engine, batch: batch)
+    scorer = Scorer(image_size=SIZE)
+    SyntheticCheck(network, abnormal, scorer, AttnSynth(), SIZE, tmp_path, "model", enabled=enabled).attach(engine)
+    engine.run([0])
+    assert not (tmp_path / "synthetic.json").exists()

@@ -204,8 +204,13 @@ class SyntheticCheck:
 
     def attach(self, engine: Engine) -> None:
         """Register before the handler that tracks the file."""
+        engine.add_event_handler(Events.STARTED, self._forget)
         if self.enabled:
             engine.add_event_handler(Events.COMPLETED, self)
+
+    def _forget(self, _: Engine) -> None:
+        """Where nothing is measured, the figures of an earlier evaluation must not pass for this one's."""
+        self.path.unlink(missing_ok=True)
 
     def __call__(self, _: Engine) -> None:
         """Measure, write, log."""

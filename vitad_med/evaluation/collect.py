@@ -100,6 +100,8 @@ class EvaluateCohorts:
 
     def _reserve(self, size: int) -> None:
         """Take the disk space now: a memory map that meets a full disk kills the process without a word."""
+        if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+            return
         try:
             os.posix_fallocate(self._scratch.fileno(), 0, size)
         except OSError as error:
