@@ -30,7 +30,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
     except OSError as error:
-        raise StorageError(f"cannot write '{path}': {error.strerror or error}; choose another output_dir") from error
+        raise StorageError(f"cannot write '{path}': {error.strerror or error}; choose another folder") from error
     temporary = Path(name)
     try:
         yield temporary

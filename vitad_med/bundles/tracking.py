@@ -254,12 +254,13 @@ def _settings(public: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     if parser is None:
         return {}, {}
     raw = {key: value for key, value in parser.get().items() if key not in (ConfigParser.meta_key, *PRIVATE_KEYS)}
+    resolved = {**raw, **parser.ref_resolver.resolved_content}
     if not public:
-        raw = {key: "withheld" if key in PATH_KEYS and value is not None else value for key, value in raw.items()}
-    resolved = parser.ref_resolver.resolved_content
+        hidden = {key: "withheld" for key in PATH_KEYS & raw.keys() if raw[key] is not None}
+        raw, resolved = {**raw, **hidden}, {**resolved, **hidden}
     params = {}
-    for key, value in raw.items():
-        current = value if value == "withheld" else resolved.get(key, value)
+    for key in raw:
+        current = resolved[key]
         if isinstance(current, torch.device):
             current = str(current)
         if isinstance(current, (str, bool, int, float, Path)) and not key.startswith("_"):

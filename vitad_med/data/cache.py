@@ -22,7 +22,7 @@ from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_image, resize, stored_bits, to_channels
 from vitad_med.data.intensity import from_unit_range
-from vitad_med.errors import ConfigError, DataError, StorageError
+from vitad_med.errors import ConfigError, DataError
 
 FORMAT = 1  # part of the key: a change of decoding or resizing must not meet old files
 PROGRESS_FROM = 256  # images; smaller sets are read within seconds
@@ -119,10 +119,7 @@ def _write(target: Path, cases: Sequence[Case], size: int, channels: int) -> Non
     """
     dtype = _stored_dtype(cases)
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (len(cases), channels, size, size)}
-    try:
-        with atomic_path(target) as temporary, open(temporary, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for image in _resized(cases, size, channels, dtype):
-                file.write(image.tobytes())
-    except StorageError as error:
-        raise StorageError(f"{error} (or give another cache_dir)") from error
+    with atomic_path(target) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for image in _resized(cases, size, channels, dtype):
+            file.write(image.tobytes())

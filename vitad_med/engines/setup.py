@@ -84,31 +84,25 @@ def schedule(
     return warmup_cosine(optimizer, min(round(warmup_epochs * len(loader)), max(1, steps // 10)), steps)
 
 
+def cases(
+    data: str, dataset_dir: str, section: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
+) -> list[Case]:
+    """Records of one section, e.g. ``test``; ``val`` needs the ``val_fraction`` and ``split_seed`` of the training."""
+    return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=split_seed, **options)
+
+
 def training_cases(
     data: str, dataset_dir: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
 ) -> list[Case]:
     """Normal images to train on; patients held out for validation are left out."""
-    return _cases(data, dataset_dir, "train", val_fraction, split_seed, options)
+    return cases(data, dataset_dir, "train", val_fraction, split_seed, options)
 
 
 def validation_cases(
     data: str, dataset_dir: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
 ) -> list[Case]:
     """Normal images of the held-out patients; none when ``val_fraction`` is 0."""
-    return _cases(data, dataset_dir, "val", val_fraction, split_seed, options) if val_fraction > 0 else []
-
-
-def _cases(
-    data: str, dataset_dir: str, section: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
-) -> list[Case]:
-    return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=split_seed, **options)
-
-
-def cases(
-    data: str, dataset_dir: str, section: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
-) -> list[Case]:
-    """Records of one section, e.g. ``test``; ``val`` needs the ``val_fraction`` and ``split_seed`` of the training."""
-    return _cases(data, dataset_dir, section, val_fraction, split_seed, options)
+    return cases(data, dataset_dir, "val", val_fraction, split_seed, options) if val_fraction > 0 else []
 
 
 def bundle_name(bundle_root: str | Path) -> str:

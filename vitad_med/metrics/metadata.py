@@ -62,40 +62,50 @@ def metadata_null(cases: Sequence[Case], folds: int = 5, seed: int = 0, repeats:
             f"the metadata null needs two patients of each class, there are {per_class[0]} with normal and "
             f"{per_class[1]} with abnormal images."
         )
+    columns = _columns(cases)
     # One assignment of patients to folds moves the AUROC by several hundredths; the mean of many does not.
     scores = np.zeros(len(cases))
     for repeat in range(repeats):
         splitter = StratifiedGroupKFold(n_splits=min(folds, *per_class), shuffle=True, random_state=seed + repeat)
         for train, test in splitter.split(np.zeros((len(cases), 1)), labels, patients):
-            scores[test] += _log_odds(cases, labels, train, test) / repeats
+            scores[test] += _log_odds(columns, labels, train, test) / repeats
     return scores
 
 
 def _log_odds(
-    cases: Sequence[Case], labels: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64]
+    columns: NDArray[np.float64], labels: NDArray[np.int64], train: NDArray[np.int64], test: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Log odds of the test fold from a model of the training folds; zeros where those hold one class only."""
     if len(np.unique(labels[train])) < 2:
         return np.zeros(len(test))
-    ages = [case.age for case in (cases[i] for i in train) if case.age is not None]
-    features = _features(cases, float(np.mean(ages)) if ages else 0.0)
+    ages = columns[train, 0]
+    ages = ages[~np.isnan(ages)]
+    features = _features(columns, float(np.mean(ages)) if len(ages) else 0.0)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(features[train], labels[train])
     return np.asarray(model.decision_function(features[test]), dtype=np.float64)
 
 
-def _features(cases: Sequence[Case], age_fill: float) -> NDArray[np.float64]:
-    age = np.array([age_fill if case.age is None else case.age for case in cases], dtype=np.float64)
+def _columns(cases: Sequence[Case]) -> NDArray[np.float64]:
+    """Age in years (NaN when unknown), sex and view as -1, 0 (unknown) or 1: [N, 3]."""
+    return np.array(
+        [
+            (
+                np.nan if case.age is None else case.age,
+                {"M": 1.0, "F": -1.0}.get(case.sex, 0.0),
+                {"AP": 1.0, "PA": -1.0}.get(case.view, 0.0),
+            )
+            for case in cases
+        ],
+        dtype=np.float64,
+    )
+
+
+def _features(columns: NDArray[np.float64], age_fill: float) -> NDArray[np.float64]:
+    age, sex, view = columns.T
+    missing = [np.isnan(age), sex == 0, view == 0]
     # Centred at a fixed adult age, so that age and its square are not collinear.
-    age = (age - 50.0) / 20.0
-    sex = np.array([{"M": 1.0, "F": -1.0}.get(case.sex, 0.0) for case in cases])
-    view = np.array([{"AP": 1.0, "PA": -1.0}.get(case.view, 0.0) for case in cases])
-    missing = [
-        [case.age is None for case in cases],
-        [case.sex not in ("M", "F") for case in cases],
-        [case.view not in ("AP", "PA") for case in cases],
-    ]
+    age = (np.where(missing[0], age_fill, age) - 50.0) / 20.0
     main = [age, age**2, sex, view]
     products = [first * second for first, second in combinations(main, 2)]
-    columns = [*main, *products, *(np.array(m, dtype=np.float64) for m in missing)]
-    return np.stack(columns, axis=1)
+    return np.stack([*main, *products, *(flag.astype(np.float64) for flag in missing)], axis=1)
