@@ -60,6 +60,13 @@ def test_intensity_draws_are_per_image_and_stay_in_range() -> None:
     torch.testing.assert_close(untouched, images)
 
 
+def test_an_image_of_little_range_is_not_clipped_flat() -> None:
+    """Twelve bits in sixteen: an offset of .1 below would leave nothing of it."""
+    images = (torch.rand(64, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.0625).clamp(min=0.001)
+    out = Augment(brightness=0.1)(images, torch.Generator().manual_seed(1))
+    assert float((out.amax(dim=(1, 2, 3)) - out.amin(dim=(1, 2, 3))).min()) > 0.01
+
+
 def test_flip_probability_one_mirrors() -> None:
     images = torch.rand(2, 1, 8, 8)
     torch.testing.assert_close(Augment(0, 0, 0, 0, 1.0)(images, generator(0)), images.flip(-1))

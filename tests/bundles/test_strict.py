@@ -79,6 +79,9 @@ def test_the_stacked_file_with_the_wrong_key_is_named(project: Path) -> None:
     bad.write_text(json.dumps({"train": {"trainer": {"max_epochs": 3}}}))
     with pytest.raises(ConfigError, match=r"bad\.json' replaces the whole block 'train' and loses 'loader'"):
         run_bundle([CONFIG, str(bad)])
+    bad.write_text(json.dumps({"train#trainer": {"_target_": "builtins.dict", "max_epochs": 3}}))
+    with pytest.raises(ConfigError, match=r"bad\.json' replaces the whole block 'train#trainer' and loses 'amp'"):
+        run_bundle([CONFIG, str(bad)])
     bad.write_text(json.dumps({"train#loader": 3}))
     with pytest.raises(ConfigError, match=r"bad\.json' puts one value in place of the block 'train#loader'"):
         run_bundle([CONFIG, str(bad)])

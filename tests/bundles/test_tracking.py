@@ -174,6 +174,15 @@ def test_pictures_of_other_data_stay(folder: Path) -> None:
     assert not list((folder / "out").rglob("*.png"))
 
 
+def test_no_path_of_other_data_is_tracked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    train(make_handler(folder, data="ward_7", dataset_dir="JONES_MARY/study"), 1)
+    _, [run] = runs_of(folder)
+    assert run.data.params["dataset_dir"] == "withheld"
+    [config] = (folder / "out" / "mlflow").rglob("config.json")
+    assert "JONES" not in config.read_text() + json.dumps(run.data.params)
+
+
 def test_the_key_decides_and_not_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'other.db'}")
     train(make_handler(folder), 1)

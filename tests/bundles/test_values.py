@@ -78,7 +78,20 @@ def test_devices_of_this_machine_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("workers", -1), ("val_fraction", 1.5), ("channels", 2), ("channels", True), ("resume", "no")]
+    ("key", "value"),
+    [
+        ("workers", -1),
+        ("val_fraction", 1.5),
+        ("channels", 2),
+        ("channels", True),
+        ("resume", "no"),
+        ("clip_norm", -1),
+        ("clip_norm", 0),
+        ("aggregator_lr", -1),
+        ("dice_weight", 1.5),
+        ("token_weight", -0.1),
+        ("head_hidden", 0),
+    ],
 )
 def test_further_shared_keys_have_ranges(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"--{key} is "):

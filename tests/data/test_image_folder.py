@@ -38,6 +38,21 @@ def test_a_patient_is_on_one_side_of_the_split(folder: Path) -> None:
     assert {case.split for case in held} == {"val"}
 
 
+def test_studies_of_a_patient_stay_together_and_hidden_folders_are_left_out(folder: Path) -> None:
+    for name in ("p1/study2/w.png", ".trash/v.png"):
+        (folder / name).parent.mkdir()
+        Image.fromarray(np.full((8, 8), 100, np.uint8)).save(folder / name)
+    cases = {case.case_id: case.patient_id for case in read_image_folder(folder)}
+    assert cases["p1/study2/w"] == "p1"
+    assert not any(name.startswith(".trash") for name in cases)
+
+
+def test_two_images_of_one_name_are_refused(folder: Path) -> None:
+    Image.fromarray(np.full((8, 8), 100, np.uint8)).save(folder / "a.jpg")
+    with pytest.raises(DataError, match=r"a\.(png|jpg) .*only in their suffix"):
+        read_image_folder(folder)
+
+
 def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError, match="holds no PNG"):

@@ -17,6 +17,17 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZE = ("--image_size", "64")
 
 
+@pytest.fixture
+def ask(trained: Path, bundle_run, tmp_path: Path):
+    """Run a config with the trained model; results go to ``out`` below ``tmp_path``."""
+
+    def run(config, *options: str):
+        model = ("--weights", str(trained / "model.pt"))
+        return bundle_run(config, *model, "--output_dir", str(tmp_path / "out"), *options, cwd=tmp_path)
+
+    return run
+
+
 def test_training_leaves_model_history_and_tracking(trained: Path) -> None:
     assert {"model.pt", "history.csv", "training.ckpt", "mlflow.db"} <= {path.name for path in trained.iterdir()}
     with (trained / "history.csv").open() as file:
@@ -26,18 +37,8 @@ def test_training_leaves_model_history_and_tracking(trained: Path) -> None:
     assert not [path for path in trained.rglob("*") if path.suffix == ".tmp"]
 
 
-def test_evaluation_writes_cohorts_null_maps_pictures_and_a_table(trained: Path, bundle_run, tmp_path: Path) -> None:
-    done = bundle_run(
-        "evaluate.json",
-        *SIZE,
-        "--weights",
-        str(trained / "model.pt"),
-        "--replicates",
-        "200",
-        "--output_dir",
-        str(tmp_path / "out"),
-        cwd=tmp_path,
-    )
+def test_evaluation_writes_cohorts_null_maps_pictures_and_a_table(ask, tmp_path: Path) -> None:
+    done = ask("evaluate.json", *SIZE, "--replicates", "200")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     document = read_document(tmp_path / "out" / "metrics.json")
     assert {"all", "sex=M", "sex=F", "view=PA", "view=AP"} <= document["cohorts"].keys()
@@ -54,16 +55,8 @@ def test_evaluation_writes_cohorts_null_maps_pictures_and_a_table(trained: Path,
     assert "centre blob" in done.stdout
 
 
-def test_inference_writes_a_score_and_a_map_of_each_image(trained: Path, bundle_run, tmp_path: Path) -> None:
-    done = bundle_run(
-        "inference.json",
-        *SIZE,
-        "--weights",
-        str(trained / "model.pt"),
-        "--output_dir",
-        str(tmp_path / "out"),
-        cwd=tmp_path,
-    )
+def test_inference_writes_a_score_and_a_map_of_each_image(ask, tmp_path: Path) -> None:
+    done = ask("inference.json", *SIZE)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -75,17 +68,15 @@ def test_inference_writes_a_score_and_a_map_of_each_image(trained: Path, bundle_
     assert written.std() > 0
 
 
-def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(
-    trained: Path, bundle_run, nih_mini: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(ask, nih_mini: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ward" / "JONES^MARY"
     folder.mkdir(parents=True)
     for path in sorted((nih_mini / "images").iterdir())[:3]:
         (folder / path.name).write_bytes(path.read_bytes())
     config = ["inference.json", str(ROOT / "configs" / "datasets" / "image_folder.json")]
-    options = [*SIZE, "--weights", str(trained / "model.pt"), "--dataset_dir", str(tmp_path / "ward")]
+    options = [*SIZE, "--dataset_dir", str(tmp_path / "ward")]
     out = tmp_path / "out"
-    refused = bundle_run(config, *options, "--output_dir", str(out), cwd=tmp_path)
+    refused = ask(config, *options)
     assert refused.returncode == 2
     assert "--identifier_key_file" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -93,7 +84,7 @@ def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(
 
     (tmp_path / "site.key").write_text("7d1e" * 16)
     options += ["--identifier_key_file", str(tmp_path / "site.key")]
-    done = bundle_run(config, *options, "--output_dir", str(out), cwd=tmp_path)
+    done = ask(config, *options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = list(csv.DictReader((out / "scores.csv").open()))
     assert len(rows) == 3
@@ -103,22 +94,8 @@ def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(
     assert not any(path.stem in written for path in folder.iterdir())
 
 
-def test_held_out_normals_can_be_evaluated_though_nothing_is_abnormal(
-    trained: Path, bundle_run, tmp_path: Path
-) -> None:
-    done = bundle_run(
-        "evaluate.json",
-        *SIZE,
-        "--weights",
-        str(trained / "model.pt"),
-        "--section",
-        "val",
-        "--replicates",
-        "20",
-        "--output_dir",
-        str(tmp_path / "out"),
-        cwd=tmp_path,
-    )
+def test_held_out_normals_can_be_evaluated_though_nothing_is_abnormal(ask, tmp_path: Path) -> None:
+    done = ask("evaluate.json", *SIZE, "--section", "val", "--replicates", "20")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     everyone = read_document(tmp_path / "out" / "metrics.json")["cohorts"]["all"]
     assert everyone["n_images"] > 0
@@ -142,17 +119,8 @@ def test_values_that_cannot_work_are_refused_by_name(
     assert not (tmp_path / "out" / "model.pt").exists()
 
 
-def test_a_model_of_another_architecture_is_refused(trained: Path, bundle_run, tmp_path: Path) -> None:
-    done = bundle_run(
-        "evaluate.json",
-        "--weights",
-        str(trained / "model.pt"),
-        "--architecture",
-        "vit_small_patch16_224",
-        "--output_dir",
-        str(tmp_path / "out"),
-        cwd=tmp_path,
-    )
+def test_a_model_of_another_architecture_is_refused(ask, tmp_path: Path) -> None:
+    done = ask("evaluate.json", "--architecture", "vit_small_patch16_224")
     assert done.returncode == 2
     assert "does not fit this network" in done.stderr
     assert "Traceback" not in done.stderr

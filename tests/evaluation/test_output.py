@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import re
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ignite.engine import Engine
 from PIL import Image
 from rich.console import Console
 
 from vitad_med.data.case import Case
 from vitad_med.errors import ConfigError, StorageError
+from vitad_med.evaluation.collect import EvaluateCohorts
 from vitad_med.evaluation.document import Document, Value, read_document, write_metrics
-from vitad_med.evaluation.images_csv import COLUMNS, safe_cell, write_images_csv
+from vitad_med.evaluation.images_csv import COLUMNS, read_identifier_key, safe_cell, write_images_csv
 from vitad_med.evaluation.overlays import write_overlays
 from vitad_med.evaluation.run import evaluate_predictions
 from vitad_med.evaluation.table import print_table
@@ -130,6 +133,27 @@ def test_data_that_is_not_public_needs_a_key_before_any_work(study: Any, tmp_pat
         evaluate_predictions(
             cases, study.scores, study.maps, tmp_path, eval_size=study.size, identifiers="plain", **NAMES
         )
+
+
+def test_maps_that_do_not_fit_on_the_disk_are_one_sentence(study: Any, tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: batch)
+    EvaluateCohorts(study.cases, tmp_path, "attn_synth", "m").attach(engine)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores SIGXFSZ, so a file beyond the limit fails like one on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StorageError, match="TMPDIR"):
+            engine.run([0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_secret_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "site.key").write_text("1234\n")
+    with pytest.raises(ConfigError, match=r"site\.key' holds 4 bytes.*openssl"):
+        read_identifier_key(tmp_path / "site.key")
+    (tmp_path / "site.key").write_text("0123456789abcdef\n")
+    assert read_identifier_key(tmp_path / "site.key") == b"0123456789abcdef"
 
 
 def test_a_folder_that_cannot_be_written_is_named(finished: tuple[Path, Document], tmp_path: Path) -> None:

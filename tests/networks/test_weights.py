@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_missing_truncated_and_unknown_weights(tmp_path: Path) -> None:
 class Exploit:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (exec, ("raise SystemError('a checkpoint ran code')",))
+
+
+def test_a_checkpoint_may_hold_the_command_line_that_made_it(tmp_path: Path) -> None:
+    """As the full checkpoints that DINO publishes do."""
+    vit = create_vit(TINY, 224)
+    content = {"teacher": vit.state_dict(), "args": argparse.Namespace(arch="vit_tiny")}
+    torch.save(content, tmp_path / "full.pth")
+    encoder, _ = build_encoder(TINY, str(tmp_path / "full.pth"))
+    assert torch.equal(encoder.state_dict()["cls_token"], vit.state_dict()["cls_token"])
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
