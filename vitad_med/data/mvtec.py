@@ -135,7 +135,7 @@ def _defective(case: Case, defect: str, root: Path, require_masks: bool) -> Case
         folder = root / case.group / "ground_truth"
         if not folder.is_dir():
             raise DataError(
-                f"Category {case.group} has no masks: {folder} does not exist; add it, or set require_masks to false."
+                f"Category {case.group} has no masks: {folder} does not exist; copy or download it again."
             )
-        raise DataError(f"Mask {mask} of {case.image_path} is missing; add it, or set require_masks to false.")
+        raise DataError(f"Mask {mask} of {case.image_path} is missing; copy or download it again.")
     return replace(case, label=1, findings=(defect,), mask_path=mask if mask.is_file() else None)

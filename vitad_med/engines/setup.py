@@ -87,8 +87,10 @@ def schedule(
 def cases(
     data: str, dataset_dir: str, section: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
 ) -> list[Case]:
-    """Records of one section, e.g. ``test``; ``val`` needs the ``val_fraction`` and ``split_seed`` of the training."""
-    return read_cases(data, dataset_dir, section, val_fraction=val_fraction, split_seed=split_seed, **options)
+    """Records of one section; ``train`` and ``val`` need the ``val_fraction`` and ``split_seed`` of the training."""
+    # Other sections hold nobody out, however few patients there are to train on.
+    held_out = val_fraction if section in ("train", "val") else 0.0
+    return read_cases(data, dataset_dir, section, val_fraction=held_out, split_seed=split_seed, **options)
 
 
 def training_cases(
