@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import resource
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,20 @@ def test_the_table_shows_every_figure_beside_its_null_on_one_line(finished: tupl
     value = document["cohorts"]["all"]["metrics"]["conditioned_auroc"]
     shown = f"{value['value']:.3f} [{value['low']:.3f}-{value['high']:.3f}]".replace("0.", ".")
     assert shown in text
+
+
+def test_to_exceed_metadata_that_are_worse_than_chance_is_not_shown_as_a_success(
+    finished: tuple[Path, Document],
+) -> None:
+    document = deepcopy(finished[1])
+    metrics = document["cohorts"]["all"]["metrics"]
+    for low, null, green in ((0.4, 0.2, False), (0.6, 0.2, True), (0.6, 0.7, False)):
+        metrics["image_auroc"].update(value=0.65, low=low, high=0.68)
+        metrics["metadata_null_auroc"].update(value=null, low=None, high=None)
+        stream = io.StringIO()
+        print_table(document, Console(file=stream, width=140, force_terminal=True, color_system="standard"))
+        line = next(line for line in stream.getvalue().splitlines() if line.startswith("all"))
+        assert ("\x1b[32m.650" in line) is green
 
 
 def test_a_cohort_of_all_images_of_unknown_view_is_not_printed_again(study: Any, tmp_path: Path) -> None:

@@ -134,8 +134,6 @@ def _defective(case: Case, defect: str, root: Path, require_masks: bool) -> Case
     if require_masks and not mask.is_file():
         folder = root / case.group / "ground_truth"
         if not folder.is_dir():
-            raise DataError(
-                f"Category {case.group} has no masks: {folder} does not exist; copy or download it again."
-            )
+            raise DataError(f"Category {case.group} has no masks: {folder} does not exist; copy or download it again.")
         raise DataError(f"Mask {mask} of {case.image_path} is missing; copy or download it again.")
     return replace(case, label=1, findings=(defect,), mask_path=mask if mask.is_file() else None)
