@@ -41,6 +41,7 @@ class Case:
         boxes: annotated boxes; an abnormal image without boxes or mask takes no part in localization metrics.
         mask_path: pixel-exact truth, where the data set has it.
         group: sub-collection, e.g. the MVTec category.
+        columns: further (name, value) pairs by which cohorts can be formed, e.g. ``("scanner", "B")``.
     """
 
     case_id: str
@@ -56,6 +57,7 @@ class Case:
     boxes: tuple[Box, ...] = field(default=())
     mask_path: Path | None = None
     group: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def localized(self) -> bool:
