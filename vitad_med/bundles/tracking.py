@@ -54,7 +54,7 @@ class TrackingHandler(MLFlowHandler):
         kind: ``train`` or ``evaluate``, the run's name.
         params: scalars by name.
         config: resolved config, logged as ``config.json``.
-        metrics_file: metrics document (schema vitad_med/metrics/1) to log at the end.
+        metrics_file: metrics document (schema vitad_med/metrics/2) to log at the end.
         figures_file: JSON object whose real numbers are logged at the end under their own names.
         pictures: files or folders to log at the end.
     """

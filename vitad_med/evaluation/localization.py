@@ -88,24 +88,28 @@ class MapFigures:
             values["pointing_game"] = float(weighted_mean(self.hits[index]))
         return {name: values[name] for name in metrics}
 
-    def replicates(self, index: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    def replicates(
+        self, index: np.ndarray, weights: np.ndarray, metrics: Sequence[str] = LOCALIZATION_METRICS
+    ) -> dict[str, np.ndarray]:
         """Replicates of the same figures.
 
         Args:
             index: bool [N].
             weights: how often each image occurs, [R, N].
+            metrics: which figures to compute.
 
         Returns:
             Metric name to float64 [R].
         """
         inside = weights * index
-        return {
-            "pixel_auroc": np.asarray(self.histograms.auroc(inside)),
-            "pixel_ap": np.asarray(self.histograms.average_precision(inside)),
-            "position_auroc": np.asarray(self.position.auroc(weights, index)),
-            "conditioned_auroc": np.asarray(self.conditioned.auroc(weights, index)),
-            "pointing_game": np.asarray(weighted_mean(self.hits, inside)),
+        drawn = {
+            "pixel_auroc": lambda: self.histograms.auroc(inside),
+            "pixel_ap": lambda: self.histograms.average_precision(inside),
+            "position_auroc": lambda: self.position.auroc(weights, index),
+            "conditioned_auroc": lambda: self.conditioned.auroc(weights, index),
+            "pointing_game": lambda: weighted_mean(self.hits, inside),
         }
+        return {name: np.asarray(drawn[name]()) for name in metrics}
 
     def _pooled(self, index: np.ndarray) -> tuple[float, float]:
         everything = bool(index.all()) and self.ignore is None
