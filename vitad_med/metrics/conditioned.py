@@ -115,12 +115,19 @@ class PairMatrices:
                 _add_block(values[used], positive[used], negative[used], wins, pairs)
         return cls(wins / 2, pairs)
 
-    def auroc(self, weights: ArrayLike | None = None, index: ArrayLike | None = None) -> float | NDArray[np.float64]:
+    def auroc(
+        self,
+        weights: ArrayLike | None = None,
+        index: ArrayLike | None = None,
+        positives: ArrayLike | None = None,
+    ) -> float | NDArray[np.float64]:
         """AUROC of a cohort, or of weighted replicates of it: w' K w / w' D w.
 
         Args:
             weights: how often each of the N images occurs, [N] or [R, N]; each once if omitted.
             index: the cohort's images, as positions or as a bool array [N]; all if omitted.
+            positives: bool [N], the images whose truth counts; the others of the cohort are compared with only. All if
+                omitted. It divides the figure by what the truth is like, e.g. the size of the box.
 
         Returns:
             A float, or float64 [R] for weights [R, N]; NaN where no pair exists.
@@ -128,8 +135,9 @@ class PairMatrices:
         chosen = np.arange(len(self.K)) if index is None else np.arange(len(self.K))[np.asarray(index)]
         k, d = self.K[np.ix_(chosen, chosen)], self.D[np.ix_(chosen, chosen)]
         w = np.ones((1, len(chosen))) if weights is None else as_weights(weights, len(self.K))[:, chosen]
-        numerator = np.einsum("rj,rj->r", w @ k, w)
-        denominator = np.einsum("rj,rj->r", w @ d, w)
+        rows = w if positives is None else w * np.asarray(positives, dtype=np.float64)[chosen]
+        numerator = np.einsum("rj,rj->r", rows @ k, w)
+        denominator = np.einsum("rj,rj->r", rows @ d, w)
         values = np.divide(numerator, denominator, out=np.full(len(w), np.nan), where=denominator > 0)
         return as_result(values, weights)
 
