@@ -72,10 +72,10 @@ def test_differences_are_paired_and_narrower_than_two_intervals_side_by_side(stu
         assert cohort["differences"][name]["value"] == pytest.approx(own["value"] - null, abs=2e-6)
         inverted = cohort["differences"][f"{name} inverted"]["value"]
         assert inverted == pytest.approx(own["value"] - (1 - null), abs=2e-6)
-    # Against a map that scores exactly one half in every replicate the difference has the figure's own interval.
+    # A map that scores exactly one half in every replicate adds no spread of its own.
     blob = cohort["differences"]["centre_blob"]
-    assert blob["low"] == pytest.approx((own["low"] or 0) - 0.5, abs=2e-6)
-    assert blob["high"] == pytest.approx((own["high"] or 0) - 0.5, abs=2e-6)
+    own_width, width = (figure["high"] - figure["low"] for figure in (own, blob))  # type: ignore[operator]
+    assert width == pytest.approx(own_width, rel=0.15)
 
 
 def test_a_method_that_is_a_null_map_differs_from_it_by_exactly_nothing(study: Any) -> None:
@@ -291,7 +291,9 @@ def test_masks_without_patients_or_sex(tmp_path: Path) -> None:
     scratch = document["cohorts"]["finding=scratch"]
     assert scratch["metrics"] == document["cohorts"]["all"]["metrics"]
     assert scratch["metrics"]["pixel_auroc"]["value"] == 1.0
-    assert scratch["metrics"]["image_auroc"]["low"] == 1.0
+    assert scratch["metrics"]["image_auroc"]["high"] == 1.0
+    # A perfect sample does not show a perfect method: the lower end is that of no failure among so many patients.
+    assert 0.8 < (scratch["metrics"]["image_auroc"]["low"] or 0) < 0.9
 
 
 def test_a_mask_thinner_than_the_grid_keeps_the_pixels_it_touches(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitad_med.evaluation.cells import Cell
 from vitad_med.evaluation.document import Value, scored, unscored
-from vitad_med.evaluation.image_level import finite_interval
+from vitad_med.evaluation.intervals import LEVEL, difference_interval, figure_interval
 from vitad_med.evaluation.verdict import INVERTED
 
 NO_PAIR = "no pixel inside the truth has a counterpart outside it to be compared with"
@@ -22,14 +22,15 @@ class Paired:
     replicates: np.ndarray | None
 
 
-def map_figure(value: float, cell: Cell, replicates: np.ndarray | None) -> Value:
-    """A cell's figure with its interval; NaN becomes the reason why there is none."""
+def map_figure(value: float, cell: Cell, replicates: np.ndarray | None, level: float = LEVEL) -> Value:
+    """A cell's figure in 0..1 with its interval; NaN becomes the reason why there is none."""
     if np.isnan(value):
         return unscored(NO_PAIR, cell.n)
-    return scored(value, cell.n, None if replicates is None else finite_interval(replicates))
+    ends = None if replicates is None else figure_interval(value, replicates, cell.n_patients, level)
+    return scored(value, cell.n, ends)
 
 
-def paired_differences(name: str, own: Paired, null: Paired, cell: Cell) -> dict[str, Value]:
+def paired_differences(name: str, own: Paired, null: Paired, cell: Cell, level: float = LEVEL) -> dict[str, Value]:
     """Method minus null map, and minus the null map turned upside down, whose AUROC is 1 - x.
 
     Both sides share their replicates, so what the images have in common cancels.
@@ -37,14 +38,17 @@ def paired_differences(name: str, own: Paired, null: Paired, cell: Cell) -> dict
     Returns:
         Figures in -1..1 by ``name`` and ``name + " inverted"``.
     """
-    return {
-        key: map_figure(
-            own.value - value,
-            cell,
-            None if own.replicates is None or drawn is None else own.replicates - drawn,
-        )
-        for key, value, drawn in (
-            (name, null.value, null.replicates),
-            (name + INVERTED, 1 - null.value, None if null.replicates is None else 1 - null.replicates),
-        )
-    }
+    sides = (
+        (name, null.value, null.replicates),
+        (name + INVERTED, 1 - null.value, None if null.replicates is None else 1 - null.replicates),
+    )
+    figures: dict[str, Value] = {}
+    for key, value, drawn in sides:
+        if np.isnan(own.value - value):
+            figures[key] = unscored(NO_PAIR, cell.n)
+            continue
+        ends = None
+        if own.replicates is not None and drawn is not None:
+            ends = difference_interval(own.replicates - drawn, cell.n_patients, level)
+        figures[key] = scored(own.value - value, cell.n, ends)
+    return figures

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitad_med.evaluation.report_document import write_report
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.predictions import Predictions
 from vitad_med.reporting.analysis.build import Report
@@ -16,7 +17,6 @@ from vitad_med.reporting.page.thumbnails import make_thumbnail, store_thumbnails
 from vitad_med.reporting.texts.checklist import write_checklist
 from vitad_med.reporting.texts.cohorts_csv import write_cohorts_csv
 from vitad_med.reporting.texts.model_card import write_model_card
-from vitad_med.evaluation.report_document import write_report
 
 _logger = logging.getLogger(__name__)
 

@@ -48,9 +48,7 @@ class Report:
     pointing_hit: np.ndarray
 
 
-def build_report(
-    predictions: Predictions, settings: ReportSettings, calibration: Calibration | None = None
-) -> Report:
+def build_report(predictions: Predictions, settings: ReportSettings, calibration: Calibration | None = None) -> Report:
     """Compute a report.
 
     Args:
@@ -64,8 +62,7 @@ def build_report(
             another model, pipeline or backend.
     """
     cases, scores = predictions.cases, predictions.scores
-    keys = [key for key in cohort_keys(cases, settings.by)]
-    members = {key: select(cases, key) for key in keys}
+    members = {key: select(cases, key) for key in cohort_keys(cases, settings.by)}
     members = {key: inside for key, inside in members.items() if not _repeats_all(key, inside)}
     labels = np.array([case.label for case in cases])
     patients = np.array([case.patient_id for case in cases], dtype=str)
@@ -73,7 +70,7 @@ def build_report(
 
     study = study_localization(predictions, members, weights, settings)
     _logger.info("image figures of %d images in %d cohorts", len(cases), len(members))
-    images = ImageFigures(cases, scores, weights, settings.min_patients)
+    images = ImageFigures(cases, scores, weights, settings.min_patients, settings.level)
     cohorts: dict[str, Any] = {}
     roc: dict[str, Any] = {}
     for key, inside in members.items():
@@ -133,7 +130,13 @@ def build_report(
     document["notes"] = notes(document, settings, skipped_nulls=len(study.indices) > 0 and not study.with_images)
     if not journal.public:
         suppress_small_counts(document, settings.min_patients)
-    return Report(document, p_values, flagged, _spread(study, study.image_auroc, len(cases)), _spread(study, study.hits, len(cases)))
+    return Report(
+        document,
+        p_values,
+        flagged,
+        _spread(study, study.image_auroc, len(cases)),
+        _spread(study, study.hits, len(cases)),
+    )
 
 
 def _repeats_all(key: str, inside: np.ndarray) -> bool:

@@ -48,6 +48,7 @@ def effects(
     hits: np.ndarray,
     weights: np.ndarray,
     min_patients: int,
+    level: float,
 ) -> dict[str, list[dict[str, Any]]]:
     """``conditioned_auroc`` and ``pointing_game`` of the images in each third of size and each ninth of the picture.
 
@@ -61,6 +62,7 @@ def effects(
         hits: pointing game of each image, [L].
         weights: bootstrap counts [R, L].
         min_patients: patients that a group needs.
+        level: of the intervals.
     """
     patients = np.array([case.patient_id for case in cases], dtype=str)
 
@@ -75,8 +77,8 @@ def effects(
         pointing = np.asarray(weighted_mean(hits, weights * inside)) if enough else None
         return {
             "images": cell.n,
-            "conditioned_auroc": map_figure(float(matrices.auroc(positives=inside)), cell, conditioned),
-            "pointing_game": map_figure(float(weighted_mean(hits[inside])), cell, pointing),
+            "conditioned_auroc": map_figure(float(matrices.auroc(positives=inside)), cell, conditioned, level),
+            "pointing_game": map_figure(float(weighted_mean(hits[inside])), cell, pointing, level),
         }
 
     third, (low, high) = area_thirds(masks)

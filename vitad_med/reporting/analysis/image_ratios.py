@@ -29,7 +29,8 @@ def image_ratios(
     """
     ratios = {"mean_image_auroc": _means(_image_aurocs(figures))}
     if outlines:
-        ratios["aupro"] = aupro_contributions(figures.maps, figures.masks)
+        regions = aupro_contributions(figures.maps, figures.masks)
+        ratios["aupro"] = regions.areas, regions.components.astype(np.float64)
     if thresholds:
         overlap = overlaps(_lowered(figures), figures.masks, [threshold.threshold for threshold in thresholds])
         for names, values in ((IOU, overlap.iou), (IOBB, overlap.iobb)):

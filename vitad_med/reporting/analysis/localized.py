@@ -121,10 +121,10 @@ def source_figures(source: MapSource, group: Group) -> SourceFigures:
             weights = group.weights[:, truth.positions] if cell.has_interval() else None
             points = figures.values(cell.index, plain)
             drawn = {} if weights is None else figures.replicates(cell.index, weights, plain)
-            values = {name: map_figure(points[name], cell, drawn.get(name)) for name in plain}
+            values = {name: map_figure(points[name], cell, drawn.get(name), group.level) for name in plain}
             if source.metrics is None:
                 result.paired[key] = Paired(points["conditioned_auroc"], drawn.get("conditioned_auroc"))
-                values |= _ratio_values(parts, cell, weights)
+                values |= _ratio_values(parts, cell, weights, group.level)
                 values["aupro_100"] = _coarse_aupro(maps[truth.positions], truth, cell, group)
                 if froc is not None:
                     froc_values, curve = _froc_values(froc, key, truth, cell, group)
@@ -145,7 +145,7 @@ def _absent(name: str, source: MapSource, group: Group) -> str:
 
 
 def _ratio_values(
-    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], cell: Cell, weights: np.ndarray | None
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]], cell: Cell, weights: np.ndarray | None, level: float
 ) -> dict[str, Value]:
     own = cell.index[None].astype(np.float64)
     return {
@@ -153,6 +153,7 @@ def _ratio_values(
             float(ratio(parts[name], own)[0]),
             cell,
             None if weights is None else ratio(parts[name], weights * cell.index),
+            level,
         )
         for name in RATIOS
         if name in parts
@@ -167,9 +168,7 @@ def _coarse_aupro(maps: np.ndarray, truth: Truth, cell: Cell, group: Group) -> V
     return map_figure(value, cell, None)
 
 
-def _froc_values(
-    froc: Froc, key: str, truth: Truth, cell: Cell, group: Group
-) -> tuple[dict[str, Value], Curve | None]:
+def _froc_values(froc: Froc, key: str, truth: Truth, cell: Cell, group: Group) -> tuple[dict[str, Value], Curve | None]:
     """FROC of a cohort: its own normal images give the false positives, its own regions the sensitivity."""
     normal = group.normal_members[key]
     if not normal.any():
@@ -186,7 +185,8 @@ def _froc_values(
         low, high = np.nanquantile(drawn, [(1 - group.level) / 2, (1 + group.level) / 2], axis=0)
         curve["low"], curve["high"] = _listed(low), _listed(high)
     values = {
-        name: map_figure(float(value), cell, replicates.get(name)) for name, value in froc_figures(points).items()
+        name: map_figure(float(value), cell, replicates.get(name), group.level)
+        for name, value in froc_figures(points).items()
     }
     return values, curve
 

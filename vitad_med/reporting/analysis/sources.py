@@ -35,9 +35,7 @@ class MapSource:
     metrics: tuple[str, ...] | None = None
 
 
-def method_source(
-    predictions: Predictions, localized: np.ndarray, normal: np.ndarray, pixel_score: str
-) -> MapSource:
+def method_source(predictions: Predictions, localized: np.ndarray, normal: np.ndarray, pixel_score: str) -> MapSource:
     """The method's own maps, by the rule ``pixel_score``.
 
     Args:
@@ -71,9 +69,7 @@ def null_sources(
     patients = [predictions.cases[i].patient_id for i in localized]
     sources = [MapSource("centre_blob", lambda: null_maps.centre_blob(len(masks), size), _Repeated(blob, len(normal)))]
     if len(set(patients)) > 1:
-        sources.append(
-            MapSource("box_prior", lambda: null_maps.box_prior(masks, patients), (), metrics=POOLED_METRICS)
-        )
+        sources.append(MapSource("box_prior", lambda: null_maps.box_prior(masks, patients), (), metrics=POOLED_METRICS))
     if images is None:
         return sources
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vitad_med.data.case import Case
-from vitad_med.evaluation.cells import Cell, Truth, make_truths
+from vitad_med.evaluation.cells import Cell, make_truths
 from vitad_med.evaluation.document import Value
 from vitad_med.evaluation.paired import paired_differences
 from vitad_med.evaluation.truth import truth_masks
@@ -76,7 +76,7 @@ def study_localization(
         settings: of the report.
     """
     cases = predictions.cases
-    indices = np.array([i for i, case in enumerate(cases) if case.localized], dtype=np.int64)
+    indices = np.array([i for i, c in enumerate(cases) if c.localized and predictions.has_map(i)], dtype=np.int64)
     local = [cases[i] for i in indices]
     masks = truth_masks(local, predictions.eval_size)
     truths = make_truths(local, masks, {key: inside[indices] for key, inside in members.items()})
@@ -110,7 +110,13 @@ def study_localization(
     assert method.matrices is not None
     assert method.hits is not None
     study.effects = effects(
-        local, masks, method.matrices, method.hits, weights[:, indices], settings.min_patients
+        local,
+        masks,
+        method.matrices,
+        method.hits,
+        weights[:, indices],
+        settings.min_patients,
+        settings.level,
     )
     study.with_images = all(predictions.has_image(int(i)) for i in indices)
     images = np.stack([predictions.image(int(i)) for i in indices]) if study.with_images else None
@@ -123,5 +129,5 @@ def study_localization(
             study.nulls[key][source.name] = figures.values[key]
             if key in figures.paired:
                 own, null = method.paired[key], figures.paired[key]
-                study.differences[key] |= paired_differences(source.name, own, null, cell)
+                study.differences[key] |= paired_differences(source.name, own, null, cell, settings.level)
     return study
