@@ -12,8 +12,8 @@ import numpy as np
 from vitad_med.data.case import UNKNOWN
 from vitad_med.evaluation.files import write_text
 from vitad_med.metrics.metadata import age_band
-from vitad_med.predictions import Predictions
 from vitad_med.predictions.identifiers import safe_cell
+from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
 from vitad_med.reporting.page.records import Row
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vitad_med.evaluation.report_document import write_report
 from vitad_med.evaluation.truth import truth_masks
-from vitad_med.predictions import Predictions
+from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
 from vitad_med.reporting.images_table import image_rows, worklist_order, write_images_table
 from vitad_med.reporting.page.page import write_page

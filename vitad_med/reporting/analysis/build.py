@@ -16,7 +16,7 @@ from vitad_med.evaluation.image_level import ImageFigures
 from vitad_med.evaluation.report_document import SCHEMA
 from vitad_med.evaluation.verdict import localization_verdict
 from vitad_med.metrics.bootstrap import patient_weights
-from vitad_med.predictions import Predictions
+from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.counts import cohort_counts, flow, suppress_small_counts
 from vitad_med.reporting.analysis.gaps import gaps
 from vitad_med.reporting.analysis.image_curves import delong, roc_curve, score_histogram

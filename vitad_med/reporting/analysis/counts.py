@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitad_med.data.case import Case
-from vitad_med.predictions import Exclusion
+from vitad_med.predictions.records import Exclusion
 
 Count = dict[str, int | None]
 

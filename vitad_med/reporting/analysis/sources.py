@@ -11,7 +11,7 @@ from vitad_med.evaluation import null_maps
 from vitad_med.evaluation.summary import POOLED_METRICS
 from vitad_med.metrics.conditioned import within_image_midranks
 from vitad_med.metrics.pixel_score import PixelScores
-from vitad_med.predictions import Predictions
+from vitad_med.predictions.records import Predictions
 
 METHOD = "method"
 

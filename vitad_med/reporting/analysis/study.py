@@ -15,7 +15,7 @@ from vitad_med.evaluation.document import Value
 from vitad_med.evaluation.paired import paired_differences
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.metrics.conditioned import PairMatrices
-from vitad_med.predictions import Predictions
+from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.effects import effects
 from vitad_med.reporting.analysis.localized import Group, source_figures
 from vitad_med.reporting.analysis.regions import TruthRegions
