@@ -212,7 +212,7 @@ def test_wrong_input() -> None:
     normal, abnormal, regions = make(10, 100)
     with pytest.raises(DataError, match="threshold is NaN"):
         Froc.build(normal, abnormal, regions, np.nan)
-    with pytest.raises(DataError, match="lack their counterpart"):
+    with pytest.raises(DataError, match="abnormal image 2 has no list of regions"):
         Froc.build(normal, abnormal, regions[:2], 50)
     with pytest.raises(DataError, match=r"abnormal map 1: region 0, \(y0, y1, x0, x1\) = \(5, 9, 0, 1\)"):
         Froc.build(normal, abnormal, [regions[0], [(5, 9, 0, 1)], regions[2]], 50)

@@ -9,17 +9,74 @@ a candidate that covers the image hits a region with the chance that the region'
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import zip_longest
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from vitad_med.errors import DataError
+from vitad_med.metrics.checks import require_finite
 from vitad_med.metrics.regions import NEIGHBOURS
 
 
-def candidate_scores(image: NDArray, threshold: float) -> NDArray:
-    """Scores of the candidates of a map [H, W], in the map's type; their order is that of the components."""
-    return _components(image, threshold)[0]
+def find_false_positives(
+    maps: Iterable[ArrayLike], threshold: float, lowest: float
+) -> tuple[NDArray[np.int32], NDArray, NDArray[np.int32]]:
+    """Candidates of normal images, all of which are false positives.
+
+    Args:
+        maps: N real arrays [H, W], finite; read once.
+        threshold: candidates are components of {map >= threshold}.
+        lowest: candidates with a lower score are counted and their scores dropped.
+
+    Returns:
+        Number of candidates of each image [N]; scores [M] in the maps' type, and the image of each [M].
+
+    Raises:
+        DataError: a map that is not [H, W] or not finite, or a threshold of NaN with any map.
+    """
+    counts: list[int] = []
+    kept: list[NDArray] = []
+    for number, image in enumerate(maps):
+        if np.isnan(threshold):
+            raise DataError("the candidate threshold is NaN; set it on the normal images (pixel_thresholds).")
+        scores = _components(_map(image, f"normal map {number}"), threshold)[0]
+        counts.append(len(scores))
+        kept.append(scores[scores >= lowest])
+    image_of = np.repeat(np.arange(len(kept), dtype=np.int32), [len(scores) for scores in kept])
+    return np.array(counts, dtype=np.int32), _joined(kept), image_of
+
+
+def find_regions(
+    maps: Iterable[ArrayLike], regions: Iterable[ArrayLike], threshold: float
+) -> tuple[NDArray[np.int32], NDArray, NDArray[np.int32], NDArray[np.float64]]:
+    """:func:`region_events` of many images, their regions numbered through.
+
+    Returns:
+        Number of regions of each image [N]; scores, region numbers and probabilities of all events, each [E].
+
+    Raises:
+        DataError: a map that is not [H, W] or not finite, regions that do not fit it, or numbers that differ.
+    """
+    counts: list[int] = []
+    events: list[tuple[NDArray, NDArray, NDArray]] = []
+    seen = 0
+    for number, (image, truth) in enumerate(zip_longest(maps, regions)):
+        if image is None or truth is None:
+            lacking = "map" if image is None else "list of regions"
+            raise DataError(f"abnormal image {number} has no {lacking}; give as many maps as lists of regions.")
+        values = _map(image, f"abnormal map {number}")
+        try:
+            scores, region, share = region_events(values, threshold, truth)
+        except DataError as error:
+            raise DataError(f"abnormal map {number}: {error}") from error
+        events.append((scores, region + seen, share))
+        counts.append(len(np.asarray(truth)))
+        seen += counts[-1]
+    scores, region, share = (_joined([event[part] for event in events]) for part in range(3))
+    return np.array(counts, dtype=np.int32), scores, region.astype(np.int32), share.astype(np.float64)
 
 
 def region_events(image: NDArray, threshold: float, regions: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
@@ -102,3 +159,15 @@ def _components(image: NDArray, threshold: float) -> tuple[NDArray, NDArray[np.i
     scores[owners] = values  # any member, as the start of the search
     np.maximum.at(scores, owners, values)
     return scores, pixels, owners
+
+
+def _map(image: ArrayLike, what: str) -> NDArray:
+    values = np.asarray(image)
+    if values.ndim != 2:
+        raise DataError(f"{what} {list(values.shape)} must have shape [H, W].")
+    require_finite(values, what)
+    return values
+
+
+def _joined(parts: list[NDArray]) -> NDArray:
+    return np.concatenate(parts) if parts else np.zeros(0)

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from vitad_med.errors import DataError
-from vitad_med.metrics.candidates import candidate_scores, region_events
-from vitad_med.metrics.checks import as_weights, require_finite
+from vitad_med.metrics.candidates import find_false_positives, find_regions
+from vitad_med.metrics.checks import as_weights
 
 POINTS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False positives per normal image at which ``froc_mean`` reads the sensitivity."""
@@ -41,8 +40,8 @@ class Froc:
     """Candidates of normal images, and the scores at which the regions of abnormal images are found.
 
     Attributes:
-        normals: number of normal images.
-        normal_scores: [M], scores of their candidates.
+        candidates: int32 [normals], number of candidates of each normal image.
+        normal_scores: [M], scores of those candidates that can matter: none is below the lowest event.
         normal_image: int32 [M], which normal image each belongs to.
         region_image: int32 [G], which abnormal image each region belongs to.
         abnormals: number of abnormal images.
@@ -51,7 +50,7 @@ class Froc:
         event_share: float64 [E], probability that it is found at that score and not before; 1 without ties.
     """
 
-    normals: int
+    candidates: NDArray[np.int32]
     normal_scores: NDArray
     normal_image: NDArray[np.int32]
     abnormals: int
@@ -68,7 +67,7 @@ class Froc:
         regions: Iterable[ArrayLike],
         threshold: float,
     ) -> Froc:
-        """Find candidates in one pass over each kind of maps; one map is in memory at a time.
+        """Find candidates in one pass over each kind of maps, abnormal ones first; one map is in memory at a time.
 
         Args:
             normal: maps [H, W] of the normal images.
@@ -77,41 +76,25 @@ class Froc:
                 bool [K, H, W] (:func:`~vitad_med.metrics.regions.grid_rectangle`,
                 :func:`~vitad_med.metrics.regions.mask_regions`); K may be 0.
             threshold: pixels of at least this value form candidates; usually the pixel threshold at a false-positive
-                rate of 10 % on the normal images. It sets where the curve ends, not its course at high scores. May be
-                NaN if there are no normal images.
+                rate of 10 % on the normal images. A lower one joins neighbouring peaks into one candidate and lets the
+                curve end further right. May be NaN if there are no normal images.
 
         Raises:
             DataError: a map that is not [H, W] or not finite, regions that do not fit their map, numbers of maps and
                 regions that differ, or a threshold of NaN with normal images.
         """
-        marks: list[NDArray] = []
-        for number, image in enumerate(normal):
-            if np.isnan(threshold):
-                raise DataError("the candidate threshold is NaN; set it on the normal images (pixel_thresholds).")
-            marks.append(candidate_scores(_map(image, f"normal map {number}"), threshold))
-        events: list[tuple[NDArray, NDArray, NDArray]] = []
-        counts: list[int] = []
-        seen = 0
-        for number, (image, truth) in enumerate(zip_longest(abnormal, regions)):
-            if image is None or truth is None:
-                raise DataError(f"{number} abnormal maps or lists of regions lack their counterpart; give one each.")
-            values = _map(image, f"abnormal map {number}")
-            try:
-                scores, region, share = region_events(values, threshold, truth)
-            except DataError as error:
-                raise DataError(f"abnormal map {number}: {error}") from error
-            events.append((scores, region + seen, share))
-            counts.append(len(np.asarray(truth)))
-            seen += counts[-1]
+        regions_of, event_scores, event_region, event_share = find_regions(abnormal, regions, threshold)
+        lowest = event_scores.min(initial=np.inf)
+        candidates, normal_scores, normal_image = find_false_positives(normal, threshold, lowest)
         return cls(
-            normals=len(marks),
-            normal_scores=_joined(marks),
-            normal_image=np.repeat(np.arange(len(marks), dtype=np.int32), [len(m) for m in marks]),
-            abnormals=len(counts),
-            region_image=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-            event_scores=_joined([scores for scores, _, _ in events]),
-            event_region=_joined([region for _, region, _ in events]).astype(np.int32),
-            event_share=_joined([share for _, _, share in events]).astype(np.float64),
+            candidates=candidates,
+            normal_scores=normal_scores,
+            normal_image=normal_image,
+            abnormals=len(regions_of),
+            region_image=np.repeat(np.arange(len(regions_of), dtype=np.int32), regions_of),
+            event_scores=event_scores,
+            event_region=event_region,
+            event_share=event_share,
         )
 
     def cohort(
@@ -139,7 +122,7 @@ class Froc:
         of_region = np.where(kept, np.cumsum(kept) - 1, -1)
         marks, events = of_normal[self.normal_image] >= 0, of_region[self.event_region] >= 0
         return Froc(
-            normals=int((of_normal >= 0).sum()),
+            candidates=self.candidates[np.argsort(of_normal, kind="stable")[np.sum(of_normal < 0) :]],
             normal_scores=self.normal_scores[marks],
             normal_image=of_normal[self.normal_image[marks]].astype(np.int32),
             abnormals=int((of_abnormal >= 0).sum()),
@@ -150,9 +133,14 @@ class Froc:
         )
 
     @property
+    def normals(self) -> int:
+        """Number of normal images."""
+        return len(self.candidates)
+
+    @property
     def end(self) -> float:
         """Candidates per normal image; the curve is flat beyond. NaN without normal images."""
-        return len(self.normal_scores) / self.normals if self.normals else float("nan")
+        return float(self.candidates.mean()) if self.normals else float("nan")
 
     def sensitivity(
         self,
@@ -222,10 +210,11 @@ def froc_figures(curve: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         curve: [..., len(GRID)] of :meth:`Froc.sensitivity`.
 
     Returns:
-        ``froc_mean``, the mean over :data:`POINTS`, and ``froc_1``, at one false positive per normal image, each [...].
+        ``froc_mean``, the mean over :data:`POINTS`, and ``froc_1``, at one false positive per normal image; each [...], a
+        scalar for a single curve.
     """
     points = np.asarray(curve)[..., _AT]
-    return {"froc_mean": points.mean(axis=-1), "froc_1": points[..., POINTS.index(1.0)]}
+    return {"froc_mean": points.mean(axis=-1), "froc_1": points[..., POINTS.index(1.0)][()]}
 
 
 def _steps(
@@ -280,15 +269,3 @@ def _renumber(chosen: ArrayLike | None, size: int, what: str) -> NDArray[np.int6
     numbers = np.full(size, -1, dtype=np.int64)
     numbers[index] = np.arange(len(index))
     return numbers
-
-
-def _map(image: ArrayLike, what: str) -> NDArray:
-    values = np.asarray(image)
-    if values.ndim != 2:
-        raise DataError(f"{what} {list(values.shape)} must have shape [H, W].")
-    require_finite(values, what)
-    return values
-
-
-def _joined(parts: list[NDArray]) -> NDArray:
-    return np.concatenate(parts) if parts else np.zeros(0)

@@ -60,7 +60,15 @@ def covered_by_bounding_boxes(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, number = ndimage.label(marked, structure=NEIGHBOURS)
     if not number:
         return np.zeros(marked.shape, dtype=bool)
-    spans = np.array([[r.start, r.stop, c.start, c.stop] for r, c in ndimage.find_objects(labels)])
+    # Per component; with thousands of them a list of slices would take most of the time.
+    rows, columns = np.nonzero(labels)
+    owners = labels[rows, columns] - 1
+    spans = np.empty((number, 4), dtype=np.int64)
+    for column, values in ((0, rows), (2, columns)):
+        spans[:, column] = max(labels.shape)
+        np.minimum.at(spans[:, column], owners, values)
+        spans[:, column + 1] = 0
+        np.maximum.at(spans[:, column + 1], owners, values + 1)
     # Each rectangle adds one between its corners once the signed corners are summed along both axes.
     corners = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), dtype=np.int32)
     for row, column, sign in ((0, 2, 1), (1, 3, 1), (0, 3, -1), (1, 2, -1)):
