@@ -98,3 +98,8 @@ def map_name(name: str) -> str:
     """A null map in words, turned upside down or not."""
     base = name.removesuffix(" inverted")
     return MAP_NAMES.get(base, base) + name[len(base) :]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."
