@@ -19,19 +19,19 @@ from vitad_med.evaluation.report_text import (
     METRIC_NAMES,
     NOTHING,
     count_pair,
-    count_text,
     difference_text,
     figure_text,
     hundred_text,
+    images_text,
     map_name,
     p_text,
+    patients_text,
     percent,
     sentence,
 )
 from vitad_med.evaluation.report_types import Report, ReportCohort
 from vitad_med.evaluation.typed_json import read_json
 
-_COUNTS = ("n_images", "n_patients", "n_normal", "n_abnormal", "n_localized")
 _STEPS = {
     "evaluated": "evaluated",
     "normal": "normal",
@@ -80,10 +80,7 @@ def model_card(report: Report, metadata: dict[str, Any] | None = None) -> str:
         primary=", ".join(METRIC_NAMES.get(name, name) for name in settings["primary"]),
         level=percent(settings["level"]),
         replicates=f"{settings['replicates']:,}",
-        counts=[
-            {"name": cohort["name"]} | {key: count_text(number, settings["min_patients"]) for key, number in sizes}
-            for cohort, sizes in ((c, _sizes(c)) for c in report["cohorts"].values())
-        ],
+        counts=[_counts(cohort, settings["min_patients"]) for cohort in report["cohorts"].values()],
         flow=list(_flow(report)),
         threshold=threshold_text(report),
         verdict=sentence(report["cohorts"][ALL]["verdict"]["sentence"]),
@@ -135,9 +132,15 @@ def threshold_text(report: Report) -> str:
 _SOURCES = {"run": "the run itself", "calibration": "a calibration of the site"}
 
 
-def _sizes(cohort: ReportCohort) -> list[tuple[str, int | None]]:
-    numbers: dict[str, Any] = {**cohort}
-    return [(key, numbers[key]) for key in _COUNTS]
+def _counts(cohort: ReportCohort, min_patients: int) -> dict[str, str]:
+    return {
+        "name": cohort["name"],
+        "n_patients": patients_text(cohort["n_patients"], min_patients),
+        "n_images": images_text(cohort["n_images"]),
+        "n_normal": images_text(cohort["n_normal"]),
+        "n_abnormal": images_text(cohort["n_abnormal"]),
+        "n_localized": images_text(cohort["n_localized"]),
+    }
 
 
 def _flow(report: Report) -> Iterator[dict[str, str]]:

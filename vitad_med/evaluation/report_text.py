@@ -9,6 +9,7 @@ from vitad_med.evaluation.verdict import MAP_NAMES, format_figure, format_interv
 
 NOTHING = "-"
 NOT_RECORDED = "not recorded"
+WITHHELD = "withheld"
 
 METRIC_NAMES = {
     "image_auroc": "image AUROC",
@@ -39,17 +40,24 @@ METRIC_NAMES = {
 }
 
 
-def count_text(number: int | None, min_patients: int) -> str:
-    """A count with thousands separated; ``<5`` where it is suppressed."""
+def patients_text(number: int | None, min_patients: int) -> str:
+    """A number of patients with thousands separated; ``<5`` where it is suppressed."""
     return f"<{min_patients}" if number is None else f"{number:,}"
+
+
+def images_text(number: int | None) -> str:
+    """A number of images; those of a suppressed number of patients may be many, so their number is withheld."""
+    return WITHHELD if number is None else f"{number:,}"
 
 
 def count_pair(count: Mapping[str, Any] | None, min_patients: int) -> str:
     """Images and their patients: ``1,392 images of 848 patients``."""
     if count is None:
         return NOT_RECORDED
-    images, patients = (count_text(count[key], min_patients) for key in ("images", "patients"))
-    return f"{images} image{'' if images == '1' else 's'} of {patients} patient{'' if patients == '1' else 's'}"
+    images = "images" if count["images"] is None else _plural(count["images"], "image")
+    if count["patients"] is None:
+        return f"{images} of <{min_patients} patients"
+    return f"{images} of {_plural(count['patients'], 'patient')}"
 
 
 def figure_text(figure: Mapping[str, Any] | None) -> str:
@@ -103,3 +111,7 @@ def map_name(name: str) -> str:
 def sentence(text: str) -> str:
     """The text with a capital letter and a full stop."""
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
