@@ -19,6 +19,7 @@ LEVELS = (
     {"augmentation", "metrics", "networks", "objectives", "synthesis"},
     {"adaptation"},
     {"engines"},
+    {"predictions"},
     {"evaluation"},
     {"scoring"},
     {"bundles"},

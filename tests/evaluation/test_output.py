@@ -21,12 +21,13 @@ from vitad_med.data.case import Case
 from vitad_med.errors import ConfigError, StorageError
 from vitad_med.evaluation.collect import EvaluateCohorts
 from vitad_med.evaluation.document import Document, Value, read_document, write_metrics
-from vitad_med.evaluation.images_csv import COLUMNS, read_identifier_key, safe_cell, write_images_csv
+from vitad_med.evaluation.images_csv import COLUMNS, write_images_csv
 from vitad_med.evaluation.overlays import write_overlays
 from vitad_med.evaluation.run import evaluate_predictions
 from vitad_med.evaluation.table import print_table
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.evaluation.verdict import best_null, localization_verdict
+from vitad_med.predictions.identifiers import safe_cell
 
 NAMES = {"bundle": "attn_synth", "model_digest": "m" * 64, "data_digest": "d" * 64}
 
@@ -147,14 +148,6 @@ def test_maps_that_do_not_fit_on_the_disk_are_one_sentence(study: Any, tmp_path:
             engine.run([0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_secret_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "site.key").write_text("1234\n")
-    with pytest.raises(ConfigError, match=r"site\.key' holds 4 bytes.*openssl"):
-        read_identifier_key(tmp_path / "site.key")
-    (tmp_path / "site.key").write_text("0123456789abcdef\n")
-    assert read_identifier_key(tmp_path / "site.key") == b"0123456789abcdef"
 
 
 def test_a_folder_that_cannot_be_written_is_named(finished: tuple[Path, Document], tmp_path: Path) -> None:

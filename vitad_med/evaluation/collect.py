@@ -20,10 +20,10 @@ from vitad_med.data.splits import data_digest
 from vitad_med.engines.progress import duration
 from vitad_med.errors import StorageError
 from vitad_med.evaluation.document import Document
-from vitad_med.evaluation.images_csv import Identifiers, default_identifiers, public_names, read_identifier_key
 from vitad_med.evaluation.run import evaluate_predictions
 from vitad_med.evaluation.table import print_table
 from vitad_med.outputs import AnomalyOutput
+from vitad_med.predictions.identifiers import Identifiers, default_identifiers, public_names, read_identifier_key
 
 logger = logging.getLogger(__name__)
 
