@@ -141,7 +141,9 @@ def compare_runs(
     sizes, localization = _localization(a, b, match, members, sample, notes)
     scores = (a.scores[match.a], b.scores[match.b])
     figures = {key: _image(scores, np.flatnonzero(members[key]), sample) | localization[key] for key in members}
-    _adjust([figures[key][name] for key in members for name in PRIMARY])
+    tested = [figures[key][name] for key in members for name in PRIMARY]
+    _adjust(tested)
+    notes += _resolution(sum(figure["p"] is not None for figure in tested), replicates, level)
     cohorts: dict[str, ComparedCohort] = {}
     for key, inside in members.items():
         images = np.flatnonzero(inside)
@@ -194,6 +196,14 @@ def _notes(match: Match) -> list[str]:
             f"{len(match.cases)} shared images were compared, {match.only_a} of A and {match.only_b} of B left out."
         )
     return notes
+
+
+def _resolution(tests: int, replicates: int, level: float) -> list[str]:
+    """A bootstrap p-value is at least 2 / (R + 1); multiplied by many tests it can never be small."""
+    needed = int(np.ceil(2 * tests / (1 - level)))
+    if replicates >= needed:
+        return []
+    return [f"{replicates} replicates cannot answer yes or no for {tests} tests together; {needed} can."]
 
 
 def _image(

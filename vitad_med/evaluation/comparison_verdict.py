@@ -19,7 +19,7 @@ def localizes_better(name: str, compared: ComparedFigure, level: float) -> Compa
         level: of the interval.
     """
     a, b, difference = compared["a"]["value"], compared["b"]["value"], compared["difference"]
-    claim = f"B localizes better than A, {name}"
+    claim = f"In {name}, B localizes better than A"
     if a is None or b is None or difference["value"] is None:
         return {"answer": "cannot tell", "sentence": f"{claim}: cannot tell, {difference['reason']}"}
     figures = f"{format_figure(b)} against {format_figure(a)}"
