@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from vitad_med.calibration import Calibration, drift, operating_point
+from vitad_med.calibration import Calibration, check_binding, drift, operating_point
+from vitad_med.calibration.run import run_intensities
 from vitad_med.data.case import UNKNOWN
 from vitad_med.evaluation.cohorts import cohort_keys, cohort_name, parse_key, select
 from vitad_med.evaluation.document import Value
 from vitad_med.evaluation.image_level import ImageFigures
-from vitad_med.evaluation.report_document import SCHEMA
+from vitad_med.evaluation.report_document import REPORT_SCHEMA as SCHEMA
 from vitad_med.evaluation.verdict import localization_verdict
 from vitad_med.metrics.bootstrap import patient_weights
 from vitad_med.predictions.records import Predictions
@@ -61,7 +62,9 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
         ConfigError: a cohort axis that does not exist, a rate that the calibration cannot reach, or a calibration of
             another model, pipeline or backend.
     """
-    cases, scores = predictions.cases, predictions.scores
+    cases, scores, journal = predictions.cases, predictions.scores, predictions.journal
+    if calibration is not None:
+        check_binding(calibration, {name: getattr(journal, name) for name in _METHOD_FACTS})
     members = {key: select(cases, key) for key in cohort_keys(cases, settings.by)}
     members = {key: inside for key, inside in members.items() if not _repeats_all(key, inside)}
     labels = np.array([case.label for case in cases])
@@ -96,7 +99,6 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
     point, p_values, flagged = operating_point(
         cases,
         scores,
-        weights,
         members,
         rate=settings.false_positive_rate,
         prevalence=settings.prevalence,
@@ -104,7 +106,6 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
         min_patients=settings.min_patients,
         calibration=calibration,
     )
-    journal = predictions.journal
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "method": {"name": journal.method, **{name: getattr(journal, name) for name in _METHOD_FACTS}},
@@ -124,9 +125,11 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
         "curves": {"roc": roc, "froc": study.curves, "froc_nulls": study.null_curves},
         "distributions": score_histogram(scores, labels),
         "effects": study.effects,
-        "drift": None if calibration is None else drift(predictions, calibration),
+        "drift": None if calibration is None else drift(cases, scores, run_intensities(predictions), calibration, seed=settings.seed),
     }
-    document["flow"] |= {name: (point or {}).get(name) for name in ("calibration", "check")}
+    for name in ("calibration", "check"):
+        if point[name] is not None:
+            document["flow"][name] = {unit: point[name][unit] for unit in ("images", "patients")}
     document["notes"] = notes(document, settings, skipped_nulls=len(study.indices) > 0 and not study.with_images)
     if not journal.public:
         suppress_small_counts(document, settings.min_patients)

@@ -148,10 +148,10 @@ def _gap(
         for key, cohort in cohorts.items()
         if list(parse_key(key)) == [axis]
         and parse_key(key)[axis] != UNKNOWN
-        and cohort[group][metric]["value"] is not None
+        and cohort[group][metric]["low"] is not None
     ]
     if sample is None or len(keys) < 2:
-        block["reason"] = "fewer than two cohorts of this axis have a figure"
+        block["reason"] = f"fewer than two cohorts of this axis have {MINIMUM_PATIENTS} patients in each class"
         return block
     if axis == "finding":
         return _finding_gap(block, keys, group, sample, cohorts, study, settings)

@@ -51,4 +51,4 @@ def notes(report: Mapping[str, Any], settings: ReportSettings, skipped_nulls: bo
 
 
 def _rates() -> str:
-    return ", ".join(f"{rate * 100:g}" for rate in RATES[:-1]) + f" and {RATES[-1] * 100:g} %"
+    return ", ".join(f"{rate * 100:g}" for rate in RATES[:-1]) + f" and {RATES[-1] * 100:g}%"
