@@ -135,6 +135,14 @@ def test_a_map_equal_to_the_truth_finds_every_region() -> None:
     assert (inverted.sensitivity() == 0).all()
 
 
+def test_a_rate_that_stands_for_a_whole_number_of_false_positives_allows_them() -> None:
+    # 1/49 of 49 images is 0.9999999999999999 in floating point.
+    image = np.zeros((4, 4), dtype=np.float32)
+    image[1, 1] = 1
+    froc = Froc.build([image] + [image * 0] * 48, [image], [[(0, 2, 0, 2)]], 0.5)
+    assert froc.sensitivity([0.02, 1 / 49]).tolist() == [0, 1]
+
+
 def test_figures_are_read_at_the_seven_points() -> None:
     assert GRID[0] == 0
     assert set(POINTS) <= set(GRID.tolist())
@@ -178,13 +186,23 @@ def test_fractional_and_large_weights_scale_nothing() -> None:
     np.testing.assert_array_equal(froc.sensitivity(AT, None, np.ones((2, 3))), np.stack([plain, plain]))
 
 
+def test_counts_beyond_the_whole_numbers_of_float32_are_exact() -> None:
+    image = np.zeros((4, 4), dtype=np.float32)
+    image[1, 1] = 1
+    froc = Froc.build([image, image], [image], [[(0, 2, 0, 2)]], 0.5)
+    many = 2**24
+    # One false positive too many, which float32 would round away.
+    assert froc.sensitivity([many / (many + 1), 1.0], [many, 1], [1]).tolist() == [0, 1]
+
+
 def test_a_cohort_restricts_false_positives_and_regions() -> None:
     normal, abnormal, regions = make(8, 1000)
     froc = Froc.build(normal, abnormal, regions, 600)
-    cohort = froc.cohort(normal=[3, 1], abnormal=np.array([True, False, True]))
-    expected = Froc.build([normal[3], normal[1]], [abnormal[0], abnormal[2]], [regions[0], regions[2]], 600)
+    cohort = froc.cohort(normal=[2, 0], abnormal=np.array([True, False, True]))
+    expected = Froc.build([normal[2], normal[0]], [abnormal[0], abnormal[2]], [regions[0], regions[2]], 600)
     np.testing.assert_array_equal(cohort.sensitivity(), expected.sensitivity())
-    assert (cohort.normals, cohort.abnormals, cohort.end) == (2, 2, expected.end)
+    assert (cohort.abnormals, cohort.candidates.tolist()) == (2, expected.candidates.tolist())
+    assert cohort.candidates[0] != cohort.candidates[1]
     weights = np.array([[2, 1], [0, 3]])
     np.testing.assert_array_equal(cohort.sensitivity(AT, weights, weights), expected.sensitivity(AT, weights, weights))
     # The regions of one finding: one of the first image, one of the last.

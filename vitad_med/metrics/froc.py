@@ -210,8 +210,8 @@ def froc_figures(curve: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         curve: [..., len(GRID)] of :meth:`Froc.sensitivity`.
 
     Returns:
-        ``froc_mean``, the mean over :data:`POINTS`, and ``froc_1``, at one false positive per normal image; each [...], a
-        scalar for a single curve.
+        ``froc_mean``, the mean over :data:`POINTS`, and ``froc_1``, at one false positive per normal image; each
+        [...], a scalar for a single curve.
     """
     points = np.asarray(curve)[..., _AT]
     return {"froc_mean": points.mean(axis=-1), "froc_1": points[..., POINTS.index(1.0)][()]}
