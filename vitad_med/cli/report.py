@@ -42,7 +42,7 @@ def add_command(commands: Any) -> None:
         description=DESCRIPTION,
         epilog=f"{EXAMPLES}\n{EPILOG}",
     )
-    parser.add_argument("predictions", metavar="RUN", help="evaluation folder, folder with predictions.csv, or CSV file")
+    parser.add_argument("predictions", metavar="RUN", help="evaluation folder, predictions folder, or CSV file")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the report; made when missing")
     parser.add_argument(
         "--cohorts",
@@ -68,7 +68,7 @@ def add_command(commands: Any) -> None:
         "--fpr",
         type=share,
         metavar="RATE",
-        help="false-positive rate of the operating point (default: the calibration's, else 0.1)"
+        help="false-positive rate of the operating point (default: the calibration's, else 0.1)",
     )
     figures.add_argument("--prevalence", type=share, default=0.05, metavar="SHARE", help="default: %(default)s")
     figures.add_argument("--replicates", type=whole_number(100), default=2000, metavar="N", help="default: %(default)s")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from vitad_med.evaluation import null_maps
 from vitad_med.evaluation.summary import POOLED_METRICS
@@ -14,6 +17,7 @@ from vitad_med.metrics.pixel_score import PixelScores
 from vitad_med.predictions.records import Predictions
 
 METHOD = "method"
+_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def method_source(predictions: Predictions, localized: np.ndarray, normal: np.nd
     def maps(images: np.ndarray) -> PixelScores:
         return PixelScores(predictions.map, images, predictions.scores, pixel_score)
 
-    return MapSource(METHOD, lambda: _stacked(maps(localized), predictions.eval_size), maps(normal))
+    return MapSource(METHOD, lambda: _stacked(maps(localized), predictions.eval_size), _Prefetched(maps(normal)))
 
 
 def null_sources(
@@ -73,8 +77,8 @@ def null_sources(
     if images is None:
         return sources
 
-    def made(read: Callable[[np.ndarray], np.ndarray]) -> PixelScores:
-        return PixelScores(lambda number: read(predictions.image(number)[None])[0], normal)
+    def made(read: Callable[[np.ndarray], np.ndarray]) -> Sequence[np.ndarray]:
+        return _Prefetched(PixelScores(lambda number: read(predictions.image(number)[None])[0], normal))
 
     return [
         *sources,
@@ -103,6 +107,28 @@ def _stacked(maps: Sequence[np.ndarray], size: int) -> np.ndarray:
     for row, values in enumerate(maps):
         stack[row] = values
     return stack
+
+
+class _Prefetched(Sequence[np.ndarray]):
+    """A sequence of maps whose next few are read by threads while the current one is used."""
+
+    def __init__(self, maps: Sequence[np.ndarray]) -> None:
+        self._maps = maps
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, position: int) -> np.ndarray:  # type: ignore[override]
+        return self._maps[position]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        workers = torch.get_num_threads()
+        with ThreadPoolExecutor(workers) as pool:
+            waiting = deque(pool.submit(self._maps.__getitem__, i) for i in range(min(_AHEAD, len(self._maps))))
+            for following in range(len(waiting), len(self._maps) + len(waiting)):
+                if following < len(self._maps):
+                    waiting.append(pool.submit(self._maps.__getitem__, following))
+                yield waiting.popleft().result()
 
 
 class _Repeated(Sequence[np.ndarray]):
