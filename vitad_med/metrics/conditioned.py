@@ -102,6 +102,8 @@ class PairMatrices:
         """
         m, truth = as_maps(maps, masks)
         left_out = None if ignore is None else as_maps(maps, ignore)[1]
+        # One map repeated for every image ties everywhere.
+        same = len(m) > 1 and m.strides[0] == 0
 
         def compare(starts: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             wins = np.zeros((len(m), len(m)), dtype=np.int64)
@@ -118,7 +120,9 @@ class PairMatrices:
                     kept = ~left_out[:, block].T
                     positive, negative = positive & kept, negative & kept
                 used = positive.any(axis=1)
-                if used.any():
+                if used.any() and same:
+                    pairs += positive.T.astype(np.float32) @ negative.astype(np.float32)
+                elif used.any():
                     _add_block(values[used], positive[used], negative[used], wins, pairs)
             return wins, pairs
 
@@ -132,7 +136,7 @@ class PairMatrices:
         for more_wins, more_pairs in parts[1:]:
             wins += more_wins
             pairs += more_pairs
-        return cls(wins / 2, pairs)
+        return cls(pairs / 2 if same else wins / 2, pairs)
 
     def auroc(
         self,

@@ -47,8 +47,8 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
     if point is not None and point["threshold"] is not None:
         figures = point["cohorts"]["all"]
         out.print(
-            f"At a stated false-positive rate of {point['false_positive_rate']:g} (threshold {point['threshold']:.4g}): "
-            f"sensitivity {_figure(figures['sensitivity'])}, PPV {_figure(figures['ppv'])} "
+            f"At a stated false-positive rate of {point['false_positive_rate']:g} "
+            f"(threshold {point['threshold']:.4g}): sensitivity {_figure(figures['sensitivity'])}, PPV {_figure(figures['ppv'])} "
             f"at a prevalence of {point['prevalence']:g}."
         )
 

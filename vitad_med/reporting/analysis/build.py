@@ -125,10 +125,10 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
         "curves": {"roc": roc, "froc": study.curves, "froc_nulls": study.null_curves},
         "distributions": score_histogram(scores, labels),
         "effects": study.effects,
-        "drift": None
-        if calibration is None
-        else drift(cases, scores, run_intensities(predictions), calibration, seed=settings.seed),
+        "drift": None,
     }
+    if calibration is not None:
+        document["drift"] = drift(cases, scores, run_intensities(predictions), calibration, seed=settings.seed)
     for name in ("calibration", "check"):
         if point[name] is not None:
             document["flow"][name] = {unit: point[name][unit] for unit in ("images", "patients")}
