@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vitad_med.data.image_io import resize
 from vitad_med.errors import DataError
+from vitad_med.evaluation.document import rounded
 
 GRID = 112
 """Side in pixels at which larger images are compared."""
@@ -34,7 +35,8 @@ def intensity_statistics(image: NDArray[np.floating]) -> dict[str, float]:
         image: [S, S], grey, values 0..1.
 
     Returns:
-        The keys of ``QUANTITIES`` in their order, values 0..1.
+        The keys of ``QUANTITIES`` in their order, values 0..1, rounded to six decimals as they are stored, so that the
+        same image is the same in a calibration and in a run.
 
     Raises:
         DataError: not two-dimensional with two pixels a side, or a value that is not finite.
@@ -49,7 +51,7 @@ def intensity_statistics(image: NDArray[np.floating]) -> dict[str, float]:
     low, middle, high = np.quantile(pixels, [0.01, 0.5, 0.99])
     edges = (np.abs(np.diff(pixels, axis=0)).mean() + np.abs(np.diff(pixels, axis=1)).mean()) / 2
     values = (pixels.mean(), pixels.std(), low, middle, high, edges)
-    return {name: float(value) for name, value in zip(QUANTITIES, values, strict=True)}
+    return {name: rounded(value) for name, value in zip(QUANTITIES, values, strict=True)}
 
 
 def intensity_table(images: Iterable[NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:

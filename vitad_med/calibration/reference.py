@@ -23,7 +23,6 @@ from vitad_med.metrics.conformal import one_image_per_patient, threshold
 
 _SAMPLE = 2000
 """Most values of an intensity that are kept: order statistics at even ranks describe more."""
-_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def _cohort_counts(cases: Sequence[Case]) -> dict[str, dict[str, int | None]]:
 
 def _sample(column: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sorted values, thinned to even ranks where there are many."""
-    ordered = np.sort(np.asarray(column, dtype=np.float64)).round(_DECIMALS)
+    ordered = np.sort(np.asarray(column, dtype=np.float64))
     if len(ordered) <= _SAMPLE:
         return ordered
     return ordered[((np.arange(_SAMPLE) + 0.5) * len(ordered) / _SAMPLE).astype(int)]
