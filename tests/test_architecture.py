@@ -21,6 +21,7 @@ LEVELS = (
     {"engines"},
     {"predictions"},
     {"evaluation"},
+    {"calibration"},
     {"scoring"},
     {"bundles"},
     {"cli"},
