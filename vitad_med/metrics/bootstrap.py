@@ -98,7 +98,8 @@ def interval(values: ArrayLike, level: float = 0.95, patients: int | None = None
         return float("nan"), float("nan")
     tail = (1 - level) / 2
     if patients is not None:
-        tail = float(norm.cdf(-np.sqrt(patients / (patients - 1)) * _t_quantile(level, patients)))
+        quantile = _t_quantile(level, patients)
+        tail = float(norm.cdf(-np.sqrt(patients / (patients - 1)) * quantile))
     low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 
