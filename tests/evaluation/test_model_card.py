@@ -13,7 +13,8 @@ from markdown_it import MarkdownIt
 
 from vitad_med.errors import DataError
 from vitad_med.evaluation.markdown import escape
-from vitad_med.evaluation.model_card import model_card, read_metadata, threshold_text, write_model_card
+from vitad_med.evaluation.model_card import model_card, read_metadata, write_model_card
+from vitad_med.evaluation.report_text import threshold_text
 
 Samples = dict[str, Callable[[], dict[str, Any]]]
 SECTIONS = [

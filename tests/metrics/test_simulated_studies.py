@@ -5,12 +5,13 @@ The slow tests print one line a setting, the numbers of docs/statistics.md:
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from vitad_med.metrics.bootstrap import interval, logit_interval, patient_weights
+from vitad_med.metrics.bootstrap import interval, logit_interval, patient_kinds, patient_weights
 from vitad_med.metrics.conditioned import PairMatrices, within_image_midranks
 from vitad_med.metrics.gap_statistics import ConditionedStatistic, ImageStatistic
 from vitad_med.metrics.gaps import bootstrap_gap_test, permutation_test
@@ -40,11 +41,36 @@ def image_study(seed: int, patients: int, auroc: float) -> tuple[np.ndarray, np.
     return scores + shift * labels, labels, ids
 
 
+@cache
+def patient_counts(patients: int, kinds: tuple[int, ...], seed: int) -> np.ndarray:
+    """Bootstrap counts of patients of these kinds (1 normal, 2 abnormal, 3 both), float64 [R, patients].
+
+    They do not depend on the scores, so that studies may share them.
+    """
+    ids = np.repeat(np.arange(patients), [1 + (kind == 3) for kind in kinds])
+    labels = np.concatenate([[0, 1] if kind == 3 else [kind - 1] for kind in kinds])
+    return patient_weights(ids, labels, REPLICATES, seed)[:, np.searchsorted(ids, np.arange(patients))].astype(float)
+
+
+def summed(wins: np.ndarray, pairs: np.ndarray, rows: np.ndarray, columns: np.ndarray, patients: int) -> PairMatrices:
+    """Comparisons summed by patient: images of a patient have one weight, so replicates are the same and faster."""
+    everyone = np.arange(patients)[:, None]
+    left, right = (rows == everyone).astype(float), (columns == everyone).astype(float)
+    return PairMatrices(left @ wins @ right.T, left @ pairs @ right.T)
+
+
 def image_figures(seed: int, patients: int, auroc: float) -> Study:
     scores, labels, ids = image_study(seed, patients, auroc)
-    replicates = np.asarray(image_auroc(scores, labels, patient_weights(ids, labels, REPLICATES, seed)))
+    kinds = patient_kinds(ids, labels)[np.searchsorted(ids, np.arange(patients))]
+    counts = patient_counts(patients, tuple(kinds.tolist()), seed % 20)
+    wins = (scores[labels][:, None] > scores[~labels]).astype(float)
+    replicates = summed(wins, np.ones_like(wins), ids[labels], ids[~labels], patients).auroc(counts)
+    if seed == 0:
+        weights = patient_weights(ids, labels, REPLICATES, seed)
+        np.testing.assert_array_equal(weights, counts[:, ids])
+        np.testing.assert_allclose(replicates, image_auroc(scores, labels, weights), atol=1e-12)
     smaller = min(len(np.unique(ids[labels])), len(np.unique(ids[~labels])))
-    return float(image_auroc(scores, labels)), replicates, smaller
+    return float(image_auroc(scores, labels)), np.asarray(replicates), smaller
 
 
 def localized_study(seed: int, images: np.ndarray, effect: float, spread: float) -> tuple[PairMatrices, np.ndarray]:
@@ -71,12 +97,12 @@ def localized_study(seed: int, images: np.ndarray, effect: float, spread: float)
 def localized_figures(seed: int, patients: int, effect: float, spread: float) -> Study:
     images = np.random.default_rng([seed, patients, 1]).integers(1, 5, patients)
     matrices, ids = localized_study(seed, images, effect, spread)
-    # Images of a patient have one weight, so sums over them give the same quadratic forms, faster.
-    of_patient = (ids[None] == np.arange(patients)[:, None]).astype(np.float64)
-    summed = PairMatrices(of_patient @ matrices.K @ of_patient.T, of_patient @ matrices.D @ of_patient.T)
-    weights = patient_weights(np.arange(patients), np.ones(patients), REPLICATES, seed)
-    assert seed or summed.auroc(weights[0]) == pytest.approx(matrices.auroc(weights[0, ids]), abs=1e-12)
-    return float(matrices.auroc()), np.asarray(summed.auroc(weights)), patients
+    counts = patient_counts(patients, (2,) * patients, seed % 20)
+    replicates = summed(matrices.K, matrices.D, ids, ids, patients).auroc(counts)
+    if seed == 0:
+        weights = patient_weights(ids, np.ones(len(ids)), REPLICATES, seed)
+        np.testing.assert_allclose(replicates, matrices.auroc(weights), atol=1e-12)
+    return float(matrices.auroc()), np.asarray(replicates), patients
 
 
 def true_localized(effect: float, spread: float) -> float:

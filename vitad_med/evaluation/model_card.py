@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitad_med.errors import DataError
+from vitad_med.evaluation.caveats import caveats
 from vitad_med.evaluation.files import write_text
 from vitad_med.evaluation.markdown import render
 from vitad_med.evaluation.report_document import ALL
@@ -28,6 +29,7 @@ from vitad_med.evaluation.report_text import (
     patients_text,
     percent,
     sentence,
+    threshold_text,
 )
 from vitad_med.evaluation.report_types import Report, ReportCohort
 from vitad_med.evaluation.typed_json import read_json
@@ -93,7 +95,7 @@ def model_card(report: Report, metadata: dict[str, Any] | None = None) -> str:
         gaps=list(_gaps(report)),
         operating=list(_operating(report)),
         prevalence=NOTHING if operating is None else percent(operating["prevalence"]),
-        caveats=list(_caveats(report)),
+        caveats=list(caveats(report)),
     )
 
 
@@ -104,32 +106,6 @@ def write_model_card(path: str | Path, report: Report, metadata: dict[str, Any] 
         StorageError: the file cannot be written.
     """
     write_text(path, model_card(report, metadata))
-
-
-def threshold_text(report: Report) -> str:
-    """How the decision threshold was set and what it promises, in one or two sentences."""
-    point, least = report["operating_point"], report["settings"]["min_patients"]
-    if point is None:
-        return "none was set; scores are compared by rank only."
-    aim = percent(point["false_positive_rate"])
-    if point["threshold"] is None:
-        return f"none for a false-positive rate of {aim}: {point['reason']}."
-    text = (
-        f"{point['threshold']:.6g}, set on normal images only for a false-positive rate of {aim} "
-        f"({count_pair(point['calibration'], least)}, from {_SOURCES[point['source']]})."
-    )
-    bound = point["bound"]
-    if bound is not None:
-        text += (
-            f" Expected rate {percent(bound['expected'], 1)}; with {percent(bound['confidence'])} confidence at most "
-            f"{percent(bound['upper'], 1)}."
-        )
-    if point["check"] is not None:
-        text += f" On normals held out for the check: {figure_text(point['check']['false_positive_rate'])}."
-    return text
-
-
-_SOURCES = {"run": "the run itself", "calibration": "a calibration of the site"}
 
 
 def _counts(cohort: ReportCohort, min_patients: int) -> dict[str, str]:
@@ -200,35 +176,3 @@ def _operating(report: Report) -> Iterator[dict[str, str]]:
     for key, figures in ({} if point is None else point["cohorts"]).items():
         row = {name: figure_text(value) for name, value in figures.items() if isinstance(value, dict)}
         yield row | {"name": report["cohorts"][key]["name"], "alarms_per_100": hundred_text(figures["alarms_per_100"])}
-
-
-def _caveats(report: Report) -> Iterator[str]:
-    """What a reader must know before relying on a figure; all of it follows from the report."""
-    whole = report["cohorts"][ALL]
-    if whole["verdict"]["answer"] != "yes":
-        yield "On all images it is not shown that the map localizes better than position and brightness alone."
-    image, metadata = whole["image"]["image_auroc"], whole["image"]["metadata_null_auroc"]
-    if image["value"] is not None and metadata["value"] is not None:
-        # A cross-validated model errs below chance where metadata say nothing; to exceed that is no feat.
-        bar = max(metadata["value"], 0.5)
-        if image["low"] is None or image["low"] <= bar:
-            yield (
-                f"The image AUROC {figure_text(image)} is not shown to exceed what age, sex and view alone reach, "
-                f"{figure_text(metadata)}: it may not come from the images."
-            )
-        yield "An image AUROC above the metadata alone can still tell when and how images were taken, not disease."
-    unscored = [cohort["name"] for cohort in report["cohorts"].values() if _unscored(cohort)]
-    if unscored:
-        yield f"Too small to be scored: {'; '.join(unscored)}. Nothing is known about the model there."
-    if report["operating_point"] is None:
-        yield "No threshold was set: alarms, sensitivity and predictive values are unknown."
-    if report["drift"] is not None:
-        yield f"Drift against the calibration: {sentence(report['drift']['sentence'])}"
-    else:
-        yield "Drift was not examined."
-    yield from report["notes"]
-
-
-def _unscored(cohort: ReportCohort) -> bool:
-    figures = (cohort["image"]["image_auroc"], cohort["localization"]["conditioned_auroc"])
-    return all(figure["value"] is None for figure in figures)

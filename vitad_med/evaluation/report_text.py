@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vitad_med.evaluation.report_types import Report
 from vitad_med.evaluation.verdict import MAP_NAMES, format_figure, format_interval
 
 NOTHING = "-"
 NOT_RECORDED = "not recorded"
 WITHHELD = "withheld"
+
+_SOURCES = {"run": "the run itself", "calibration": "a calibration of the site"}
 
 METRIC_NAMES = {
     "image_auroc": "image AUROC",
@@ -58,6 +61,11 @@ def count_pair(count: Mapping[str, Any] | None, min_patients: int) -> str:
     if count["patients"] is None:
         return f"{images} of <{min_patients} patients"
     return f"{images} of {_plural(count['patients'], 'patient')}"
+
+
+def cohort_size(cohort: Mapping[str, Any], min_patients: int) -> str:
+    """Images and patients of a cohort, worded as by :func:`count_pair`."""
+    return count_pair({"images": cohort["n_images"], "patients": cohort["n_patients"]}, min_patients)
 
 
 def figure_text(figure: Mapping[str, Any] | None) -> str:
@@ -111,6 +119,29 @@ def map_name(name: str) -> str:
 def sentence(text: str) -> str:
     """The text with a capital letter and a full stop."""
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def threshold_text(report: Report) -> str:
+    """How the decision threshold was set and what it promises, in one or two sentences."""
+    point, least = report["operating_point"], report["settings"]["min_patients"]
+    if point is None:
+        return "none was set; scores are compared by rank only."
+    aim = percent(point["false_positive_rate"])
+    if point["threshold"] is None:
+        return f"none for a false-positive rate of {aim}: {point['reason']}."
+    text = (
+        f"{point['threshold']:.6g}, set on normal images only for a false-positive rate of {aim} "
+        f"({count_pair(point['calibration'], least)}, from {_SOURCES[point['source']]})."
+    )
+    bound = point["bound"]
+    if bound is not None:
+        text += (
+            f" Expected rate {percent(bound['expected'], 1)}; with {percent(bound['confidence'])} confidence at most "
+            f"{percent(bound['upper'], 1)}."
+        )
+    if point["check"] is not None:
+        text += f" On normals held out for the check: {figure_text(point['check']['false_positive_rate'])}."
+    return text
 
 
 def _plural(number: int, noun: str) -> str:
