@@ -23,24 +23,24 @@ _TESTS = {"permutation": "permutation of patients", "bootstrap": "clustered boot
 
 def surviving_gaps(report: Mapping[str, Any]) -> list[str]:
     """One sentence for each gap that survives Holm's correction at the report's level."""
-    alpha = 1 - report["settings"]["level"]
+    alpha = _alpha(report)
     return [
         f"{axis_name(gap['axis'])}, {_metric(gap)}: {'; '.join(_worst(gap))} "
         f"(p {_after_holm(gap['p_holm'])} after Holm)."
         for gap in report.get("gaps") or []
-        if gap.get("p_holm") is not None and gap["p_holm"] < alpha
+        if _survives(gap, alpha)
     ]
 
 
 def gap_table(report: Mapping[str, Any]) -> Table:
     """Every comparison, with the cohorts of its axis below one another."""
-    alpha = 1 - report["settings"]["level"]
+    alpha = _alpha(report)
     rows = []
     for gap in report.get("gaps") or []:
         shown = gap.get("levels") or [{"name": NOTHING}]
         for number, level in enumerate(shown):
             first = number == 0
-            survives = gap.get("p_holm") is not None and gap["p_holm"] < alpha
+            survives = _survives(gap, alpha)
             reason = gap.get("reason") or "" if first else ""
             rows.append(
                 TableRow(
@@ -63,6 +63,15 @@ def gap_table(report: Mapping[str, Any]) -> Table:
             )
     columns = ("Comparison", "Cohort", "Figure", "Gap, crude", "Gap, standardised", "Support", "p", "p, Holm", "Test")
     return Table("Gaps between cohorts, each against the others of its axis", columns, rows, text_columns=(1, 8))
+
+
+def _alpha(report: Mapping[str, Any]) -> float:
+    # Rounded: 1 - .95 lies a little above .05, and would let p = .05 through.
+    return round(1 - report["settings"]["level"], 9)
+
+
+def _survives(gap: Mapping[str, Any], alpha: float) -> bool:
+    return gap.get("p_holm") is not None and gap["p_holm"] < alpha
 
 
 def _worst(gap: Mapping[str, Any]) -> list[str]:
