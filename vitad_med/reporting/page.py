@@ -1,0 +1,196 @@
+"""The page: templates filled from the report, with a policy that lets nothing leave it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vitad_med.errors import DataError
+from vitad_med.evaluation.files import write_text
+from vitad_med.reporting.alarms import alarms_of
+from vitad_med.reporting.charts.canvas import Styles
+from vitad_med.reporting.facts import header_facts, method_facts, operating_facts
+from vitad_med.reporting.figures import charts
+from vitad_med.reporting.flow import flow_diagram
+from vitad_med.reporting.gaps import gap_table
+from vitad_med.reporting.names import METRICS, NULL_MAPS
+from vitad_med.reporting.position import position_grid
+from vitad_med.reporting.records import Row, Thumbnail
+from vitad_med.reporting.summary import CONFOUNDING, summary
+from vitad_med.reporting.tables import (
+    box_area_table,
+    drift_table,
+    image_table,
+    localization_table,
+    metric_table,
+    operating_table,
+)
+from vitad_med.reporting.thumbnails import heat_palette, store_thumbnails
+from vitad_med.reporting.worklist import STATIC_ROWS, script_json, static_rows, worklist_data
+
+TEMPLATES = Path(__file__).with_name("templates")
+SCHEMA = "vitad_med/report/1"
+
+_STYLE_SHEETS = ("page.css", "charts.css", "worklist.css", "print.css")
+_SCRIPTS = ("theme.js", "table.js", "picture.js", "worklist.js")
+
+
+def render_page(report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequence[Thumbnail] = ()) -> str:
+    """The whole page as text; the same input gives the same bytes.
+
+    Args:
+        report: content of ``report.json``; parts that are null or absent are left out of the page.
+        rows: the worklist in the order in which it is first shown.
+        thumbnails: pictures of some rows, inside the page or in files beside it.
+
+    Raises:
+        DataError: the report is of another schema, lacks what no page can do without, or a thumbnail has no row.
+    """
+    _check(report, rows, thumbnails)
+    styles = Styles()
+    context = _context(report, rows, thumbnails, styles)
+    css = Markup(_style_sheet(styles))
+    script = Markup("\n".join(_asset(name) for name in _SCRIPTS))
+    in_files = any(isinstance(thumbnail.xray, str) for thumbnail in thumbnails)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(**context, css=css, script=script, policy=_policy(css, script, in_files))
+    )
+
+
+def write_page(
+    path: str | Path,
+    report: Mapping[str, Any],
+    rows: Sequence[Row],
+    thumbnails: Sequence[Thumbnail] = (),
+    *,
+    side_folder: bool = False,
+) -> None:
+    """Write the page, and with ``side_folder`` its pictures into ``thumbnails/`` beside it.
+
+    A picture inside the page takes about 15 kB; a few hundred keep the file easy to send. More belong beside it.
+
+    Raises:
+        DataError: see ``render_page``.
+        StorageError: a file cannot be written.
+    """
+    if side_folder:
+        thumbnails = store_thumbnails(Path(path).parent, thumbnails)
+    write_text(path, render_page(report, rows, thumbnails))
+
+
+def _check(report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequence[Thumbnail]) -> None:
+    if report.get("schema") != SCHEMA:
+        raise DataError(f"report.json has schema '{report.get('schema')}'; this version reads '{SCHEMA}'.")
+    for key in ("method", "data", "settings", "flow", "cohorts"):
+        if not isinstance(report.get(key), Mapping):
+            raise DataError(f"report.json lacks the object '{key}'; write the report again.")
+    if "all" not in report["cohorts"]:
+        raise DataError("report.json has no cohort 'all' in 'cohorts'; write the report again.")
+    beyond = [thumbnail.index for thumbnail in thumbnails if not 0 <= thumbnail.index < len(rows)]
+    if beyond:
+        raise DataError(
+            f"thumbnail {beyond[0]} has no row: the worklist has {len(rows)}; give rows and pictures together."
+        )
+
+
+def _context(
+    report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequence[Thumbnail], styles: Styles
+) -> dict[str, Any]:
+    cohorts = report["cohorts"]
+    point = report.get("operating_point") or {}
+    worklist = worklist_data(rows, thumbnails)
+    tables_of_cohorts = {
+        cohort["name"]: metric_table(cohort, f"Every localization metric beside every null map: {cohort['name']}")
+        for key, cohort in cohorts.items()
+        if key != "all"
+    }
+    return {
+        "title": f"{report['method'].get('name') or 'method without a name'} on {report['data'].get('name') or 'data'}",
+        "header": header_facts(report),
+        "answers": summary(report),
+        "alarms": alarms_of(point),
+        "flow": flow_diagram(report["flow"], report["settings"]["min_patients"]),
+        "charts": charts(report, styles),
+        "image_table": image_table(report),
+        "operating_table": operating_table(report),
+        "operating_facts": operating_facts(report),
+        "localization_table": localization_table(report),
+        "metric_table": metric_table(
+            cohorts["all"], "Every localization metric beside every null map: all images", explained=True
+        ),
+        "metric_tables": {name: table for name, table in tables_of_cohorts.items() if table is not None},
+        "verdicts": [(cohort["name"], (cohort.get("verdict") or {}).get("sentence")) for cohort in cohorts.values()],
+        "gap_table": gap_table(report) if report.get("gaps") else None,
+        "box_area_table": box_area_table(report),
+        "position": position_grid(report),
+        "drift": report.get("drift"),
+        "drift_table": drift_table(report["drift"]) if report.get("drift") else None,
+        "confounding": CONFOUNDING,
+        "metrics": list(METRICS.values()),
+        "null_maps": list(NULL_MAPS.values()),
+        "method_facts": method_facts(report),
+        "notes": report.get("notes") or [],
+        "worklist": worklist,
+        "worklist_json": script_json(worklist),
+        "static_rows": static_rows(worklist),
+        "static_count": STATIC_ROWS,
+    }
+
+
+def _style_sheet(styles: Styles) -> str:
+    dark = _asset("dark.css")
+    return "\n".join(
+        [
+            _asset("light.css"),
+            f":root {{ --heat-scale: {_heat_scale()}; }}",
+            # On screen only: paper is white whatever the reader's screen is.
+            f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}",
+            f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}",
+            *(_asset(name) for name in _STYLE_SHEETS),
+            styles.css(),
+        ]
+    )
+
+
+def _heat_scale() -> str:
+    """The colours of the heat maps as a CSS gradient, opaque."""
+    stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue, _ in heat_palette()[::9].tolist())
+    return f"linear-gradient(to right, {stops})"
+
+
+def _policy(css: str, script: str, in_files: bool) -> str:
+    """Content-Security-Policy: no network, no script and no style but the page's own, named by their hashes."""
+    pictures = "data: 'self' file:" if in_files else "data:"
+    return (
+        f"default-src 'none'; img-src {pictures}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
