@@ -102,8 +102,11 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read, compute, write, and say where the files lie and what the verdict is."""
     # These take seconds to import; --help does not wait for them.
+    from vitad_med.bundles.track_report import track_report
     from vitad_med.calibration import read_calibration
     from vitad_med.evaluation.cohorts import parse_axes
+    from vitad_med.evaluation.model_card import read_metadata
+    from vitad_med.evaluation.report_document import check_report
     from vitad_med.predictions.identifiers import read_identifier_key
     from vitad_med.predictions.reader import read_predictions
     from vitad_med.reporting.analysis.build import build_report
@@ -123,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
         prevalence=options.prevalence,
         false_positive_rate=_rate(options.fpr, calibration),
     )
-    metadata = None if options.bundle is None else _metadata(options.bundle)
+    metadata = None if options.bundle is None else read_metadata(_metadata_file(options.bundle))
     predictions = read_predictions(
         options.predictions,
         maps=options.maps,
@@ -136,9 +139,8 @@ def run(options: argparse.Namespace) -> int:
     if options.name is not None:
         predictions = replace(predictions, journal=replace(predictions.journal, method=options.name))
     report = build_report(predictions, settings, calibration)
-    files = write_report_files(
-        options.out, predictions, report, thumbnails=options.thumbnails, bundle_metadata=metadata
-    )
+    files = write_report_files(options.out, predictions, report, thumbnails=options.thumbnails, metadata=metadata)
+    track_report(check_report(report.document), options.out, tracking_uri=options.tracking_uri)
     print_summary(report.document)
     for path in files:
         print(f"  {path}")
@@ -151,7 +153,7 @@ def _rate(asked: float | None, calibration: Calibration | None) -> float:
     return DEFAULT_RATE if calibration is None else calibration.false_positive_rate
 
 
-def _metadata(bundle: str) -> Path:
+def _metadata_file(bundle: str) -> Path:
     path = Path(bundle) / "configs" / "metadata.json"
     if not path.is_file():
         raise ConfigError(f"--bundle '{bundle}' has no configs/metadata.json; name the bundle's folder.")

@@ -48,8 +48,8 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
         figures = point["cohorts"]["all"]
         out.print(
             f"At a stated false-positive rate of {point['false_positive_rate']:g} "
-            f"(threshold {point['threshold']:.4g}): sensitivity {_figure(figures['sensitivity'])}, PPV {_figure(figures['ppv'])} "
-            f"at a prevalence of {point['prevalence']:g}."
+            f"(threshold {point['threshold']:.4g}): sensitivity {_figure(figures['sensitivity'])}, "
+            f"PPV {_figure(figures['ppv'])} at a prevalence of {point['prevalence']:g}."
         )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from vitad_med.evaluation.report_document import write_report
+from vitad_med.evaluation.checklist import write_checklist
+from vitad_med.evaluation.cohorts_csv import write_cohorts_csv
+from vitad_med.evaluation.model_card import write_model_card
+from vitad_med.evaluation.report_document import check_report, write_report
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
 from vitad_med.reporting.images_table import image_rows, worklist_order, write_images_table
-from vitad_med.reporting.page.page import write_page
-from vitad_med.reporting.page.records import Thumbnail
-from vitad_med.reporting.page.thumbnails import make_thumbnail, store_thumbnails
-from vitad_med.reporting.texts.checklist import write_checklist
-from vitad_med.reporting.texts.cohorts_csv import write_cohorts_csv
-from vitad_med.reporting.texts.model_card import write_model_card
+from vitad_med.reporting.page import write_page
+from vitad_med.reporting.records import Thumbnail
+from vitad_med.reporting.thumbnails import make_thumbnail, store_thumbnails
 
 _logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def write_report_files(
     report: Report,
     *,
     thumbnails: int | None = THUMBNAILS,
-    bundle_metadata: str | Path | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Write ``report.html``, ``report.json``, ``cohorts.csv``, ``images.csv``, ``model_card.md`` and the checklist.
 
@@ -40,7 +41,7 @@ def write_report_files(
         report: the computed report.
         thumbnails: pictures of the first so many rows of the worklist inside the page; None for pictures of all rows,
             in the folder ``thumbnails`` beside it.
-        bundle_metadata: ``metadata.json`` of the bundle, for the model card.
+        metadata: content of the bundle's ``metadata.json``, for the model card and the checklist.
 
     Returns:
         The files, report.json last, so that a folder with report.json holds a whole report.
@@ -51,27 +52,26 @@ def write_report_files(
     root = Path(folder)
     order = worklist_order(predictions)
     rows = image_rows(predictions, report, order)
-    pictures = make_thumbnails(predictions, order if thumbnails is None else order[:thumbnails])
-    if thumbnails is None:
-        pictures = store_thumbnails(root, pictures)
+    made = make_thumbnails(predictions, order if thumbnails is None else order[:thumbnails])
+    # Pictures that go into files are written as they are made, so that memory does not hold them all.
+    pictures = store_thumbnails(root, made) if thumbnails is None else list(made)
+    document = check_report(report.document)
     write_images_table(root / "images.csv", rows)
-    write_cohorts_csv(root / "cohorts.csv", report.document)
-    write_model_card(root / "model_card.md", report.document, bundle_metadata)
-    write_checklist(root / "reporting_checklist.md", report.document)
-    write_page(root / "report.html", report.document, rows, pictures)
-    write_report(root / "report.json", report.document)
+    write_cohorts_csv(root / "cohorts.csv", document)
+    write_model_card(root / "model_card.md", document, metadata)
+    write_checklist(root / "reporting_checklist.md", document, metadata)
+    write_page(root / "report.html", document, rows, pictures)
+    write_report(root / "report.json", document)
     names = ("report.html", "cohorts.csv", "images.csv", "model_card.md", "reporting_checklist.md", "report.json")
     return [root / name for name in names]
 
 
-def make_thumbnails(predictions: Predictions, order: Sequence[int]) -> list[Thumbnail]:
+def make_thumbnails(predictions: Predictions, order: Sequence[int]) -> Iterator[Thumbnail]:
     """Pictures of the images ``order`` at their places in it; an image without picture or map has none."""
-    pictures = []
     for place, number in enumerate(order):
         if not (predictions.has_image(number) and predictions.has_map(number)):
             continue
         case = predictions.cases[number]
         mask = truth_masks([case], predictions.eval_size)[0] if case.mask_path is not None else None
         boxes = [(box.x, box.y, box.width, box.height) for box in case.boxes]
-        pictures.append(make_thumbnail(place, predictions.image(number), predictions.map(number), boxes, mask))
-    return pictures
+        yield make_thumbnail(place, predictions.image(number), predictions.map(number), boxes, mask)
