@@ -25,7 +25,8 @@ class Verdict:
     """The answer, the sentence that gives its figures, and what it rests on.
 
     Attributes:
-        null: the null map that the method was compared with, in words; None where none could be scored.
+        null: the null map that the method was compared with, ``<map>`` or ``<map> inverted``; None where none could
+            be scored.
         difference: paired difference of ``conditioned_auroc``, method minus that null map.
     """
 
@@ -80,13 +81,13 @@ def localization_verdict(value: Value, differences: Mapping[str, Value]) -> Verd
     name = map_name(key)
     ours, theirs = format_figure(value["value"]), format_figure(rounded(value["value"] - difference["value"]))
     if difference["low"] is None or difference["high"] is None:
-        return Verdict("cannot tell", f"too few patients to tell: {ours} against {theirs} ({name})", name, difference)
+        return Verdict("cannot tell", f"too few patients to tell: {ours} against {theirs} ({name})", key, difference)
     compared = f"{ours} against {theirs} ({name}), difference {format_difference(difference)}"
     if all(other["low"] is not None and other["low"] > 0 for other in scored.values()):
-        return Verdict("yes", f"localizes better than position and brightness alone: {compared}", name, difference)
+        return Verdict("yes", f"localizes better than position and brightness alone: {compared}", key, difference)
     if difference["high"] < 0:
-        return Verdict("no", f"does not localize better than {name}, it is worse: {compared}", name, difference)
-    return Verdict("cannot tell", f"not shown to localize better than {name}: {compared}", name, difference)
+        return Verdict("no", f"does not localize better than {name}, it is worse: {compared}", key, difference)
+    return Verdict("cannot tell", f"not shown to localize better than {name}: {compared}", key, difference)
 
 
 def map_name(key: str) -> str:
