@@ -16,6 +16,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from vitad_med.errors import DataError
@@ -42,7 +43,7 @@ def read_nifti(path: Path) -> NDArray[np.float64]:
             raise DataError(f"Map {path} has the shape {list(shape)}, but must be one plane [x, y]; {_REMEDY}.")
         _check_orientation(file, path)
         values = np.asanyarray(file.dataobj)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"Cannot read map {path}: {error}; write it again.") from error
     if values.dtype.kind not in "buif":
         raise DataError(f"Map {path} holds values of type {values.dtype}, but must hold one number a pixel.")

@@ -114,6 +114,6 @@ def _check_header(path: Path, header: list[str], required: Sequence[str], known:
             raise DataError(f"{path}: column '{name}' must be written '{name.lower()}'.")
     for name in required:
         if name not in header:
-            close = difflib.get_close_matches(name, header, n=1)
+            close = [other for other in header if name in other.lower()] or difflib.get_close_matches(name, header)
             hint = f"rename '{close[0]}' if that is it" if close else "add it"
             raise DataError(f"{path} has no column '{name}'; it has {', '.join(filter(None, header))}: {hint}.")
