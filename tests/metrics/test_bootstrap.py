@@ -65,6 +65,7 @@ def test_interval_is_the_percentiles() -> None:
 def test_kinds_of_patients() -> None:
     #                                       a  a  b  c  c  d  e  f  f  g
     np.testing.assert_array_equal(patient_kinds(PATIENTS, LABELS), [1, 1, 1, 2, 2, 2, 2, 3, 3, 1])
+    np.testing.assert_array_equal(patient_kinds(PATIENTS[::-1], LABELS[::-1]), [1, 3, 3, 2, 2, 2, 2, 1, 1, 1])
 
 
 def test_expanded_percentiles() -> None:
