@@ -31,13 +31,14 @@ def radiographs(nih_mini: Path) -> tuple[list[Case], np.ndarray]:
 
 
 def test_statistics_of_an_image_by_hand() -> None:
-    image = np.array([[0.0, 0.5], [1.0, 0.5]])
+    image = np.array([[0.0, 0.5], [1.0, 0.0]])
     found = intensity_statistics(image)
-    assert found["intensity mean"] == 0.5
-    assert found["intensity standard deviation"] == pytest.approx(np.sqrt(0.125), abs=1e-6)
-    assert found["intensity median"] == 0.5
-    assert found["intensity 1st percentile"] == pytest.approx(0.015)
-    assert found["edge strength"] == 0.5  # columns differ by 1 and 0, rows by .5 and .5
+    assert found["intensity mean"] == 0.375
+    assert found["intensity standard deviation"] == pytest.approx(np.sqrt(0.171875), abs=1e-6)
+    assert found["intensity median"] == 0.25
+    assert found["intensity 99th percentile"] == pytest.approx(0.985)
+    assert found["edge strength"] == 0.75  # within columns 1 and .5, within rows .5 and 1
+    assert intensity_statistics(np.array([[0.0, 0.0], [1.0, 1.0]]))["edge strength"] == 0.5
     for broken in (image[None], np.full((2, 2), np.nan), np.zeros((1, 5))):
         with pytest.raises(DataError):
             intensity_statistics(broken)
@@ -68,6 +69,14 @@ def test_a_moved_population_has(study: Study, calibration: Calibration) -> None:
     assert "score, intensity mean" in found["sentence"]
     row = found["rows"][0]
     assert row["run_median"] > row["reference_median"] + 1
+
+
+def test_a_trifle_in_thousands_of_patients_is_no_shift(study: Study, calibrate: Callable[..., Calibration]) -> None:
+    reference = calibrate(*study(4000, 35), check_fraction=0.0)
+    row = drift(*study(4000, 36, shift=0.15), reference)["rows"][0]
+    assert row["p_holm"] < 0.05
+    assert row["psi"] < 0.1
+    assert not row["shifted"]
 
 
 def test_one_image_a_patient_and_normal_images_alone_are_compared(study: Study, calibration: Calibration) -> None:

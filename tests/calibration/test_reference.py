@@ -79,6 +79,13 @@ def test_the_check_counts_every_image_of_the_held_out(study: Study, calibrate: B
     assert (found.check["images"], found.check["patients"]) == (len(held), 30)
     assert figure["value"] == pytest.approx(np.mean(scores[held] > found.threshold), abs=1e-6)
     assert figure["low"] <= figure["value"] <= figure["high"]
+    assert found.images == len(cases) - len(held)
+    tied = scores.copy()
+    tied[held] = found.threshold  # at the threshold, not above it
+    again = calibrate(cases, tied, intensities, seed=2)
+    assert again.threshold == found.threshold
+    assert again.check is not None
+    assert again.check["false_positive_rate"]["value"] == 0
 
 
 def test_repeated_patients_keep_the_promise(study: Study, calibrate: Build) -> None:

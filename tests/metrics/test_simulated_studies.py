@@ -4,14 +4,17 @@ The slow tests print one line a setting, the numbers of docs/statistics.md:
 ``pytest tests/metrics/test_simulated_studies.py -s``.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.special import expit, logit
+from scipy.stats import binomtest, norm, t
 
 from vitad_med.metrics.bootstrap import interval, logit_interval, patient_kinds, patient_weights
+from vitad_med.metrics.clustered import delong_clustered
 from vitad_med.metrics.conditioned import PairMatrices, within_image_midranks
 from vitad_med.metrics.gap_statistics import ConditionedStatistic, ImageStatistic
 from vitad_med.metrics.gaps import bootstrap_gap_test, permutation_test
@@ -164,6 +167,70 @@ def test_coverage_of_conditioned_auroc_with_few_patients(patients: int, effect: 
     truth = true_localized(effect, spread)
     name = f"{patients} localized patients"
     assert 0.915 <= coverages(name, truth, lambda seed: localized_figures(seed, patients, effect, spread)) <= 0.97
+
+
+@pytest.mark.slow
+def test_coverage_where_few_patients_carry_the_error() -> None:
+    """One patient in 44 is marked the wrong way round; samples that lack them look surer than they are."""
+    truth = true_localized(4.0, 0.5)
+    for patients, least in ((30, 0.8), (60, 0.85), (200, 0.9)):
+        name = f"{patients} localized patients, uneven"
+        study = partial(localized_figures, patients=patients, effect=4.0, spread=0.5)
+        assert coverages(name, truth, study, studies=1000) >= least
+
+
+def other_intervals(study: tuple[np.ndarray, np.ndarray, np.ndarray], figures: Study) -> dict[str, tuple[float, float]]:
+    """Intervals that were tried and not taken."""
+    value, drawn, patients = figures
+    quantile = t.ppf(0.975, patients - 1)
+    error, delong = drawn.std(ddof=1), delong_clustered(*study)[1]
+    wide = np.sqrt(patients / (patients - 1)) * quantile * np.array([-1, 1])
+    bias = norm.ppf(np.clip(((drawn < value).mean() + (drawn <= value).mean()) / 2, 1e-4, 1 - 1e-4))
+    slopes = influences(*study)
+    spread = (slopes**2).sum() ** 1.5
+    acceleration = (slopes**3).sum() / (6 * spread) if spread > 0 else 0.0
+
+    def bca(points: np.ndarray, acceleration: float) -> tuple[float, float]:
+        levels = norm.cdf(bias + (bias + points) / (1 - acceleration * (bias + points)))
+        low, high = np.quantile(drawn, levels)
+        return low, high
+
+    found = {
+        "bias-corrected, expanded": bca(wide, 0.0),
+        "BCa": bca(norm.ppf([0.025, 0.975]), acceleration),
+        "BCa, expanded": bca(wide, acceleration),
+        "no transformation": (value - quantile * error, value + quantile * error),
+    }
+    if 0 < value < 1:
+        half = quantile * delong / (value * (1 - value))
+        found["logit, DeLong error"] = (expit(logit(value) - half), expit(logit(value) + half))
+    else:
+        found["logit, DeLong error"] = logit_interval(value, drawn, patients)
+    return found
+
+
+def influences(scores: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """What each patient adds to the AUROC: its placement values minus the AUROC, over the images of the class."""
+    wins = scores[labels][:, None] > scores[~labels]
+    own = np.zeros(len(ids))
+    own[labels] = (wins.mean(axis=1) - wins.mean()) / labels.sum()
+    own[~labels] = (wins.mean(axis=0) - wins.mean()) / (~labels).sum()
+    return np.bincount(ids, own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patients", [30, 60, 200])
+def test_other_intervals_at_auroc_97(patients: int) -> None:
+    studies = 1000
+    hits: defaultdict[str, int] = defaultdict(int)
+    for seed in range(studies):
+        figures = image_figures(seed, patients, 0.97)
+        for name, (low, high) in other_intervals(image_study(seed, patients, 0.97), figures).items():
+            hits[name] += low <= 0.97 <= high
+        low, high = logit_interval(*figures)
+        hits["logit"] += low <= 0.97 <= high
+    print(f"\n{patients} patients:", ", ".join(f"{name} {count / studies:.3f}" for name, count in hits.items()))
+    assert abs(hits["logit"] / studies - 0.95) <= abs(hits["no transformation"] / studies - 0.95)
 
 
 def size(name: str, p_values: list[float]) -> float:
