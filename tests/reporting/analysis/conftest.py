@@ -67,7 +67,7 @@ def make_study(folder: Path, patients: int = 100, effect: float = 0.5, seed: int
     for patient in range(patients):
         abnormal = patient % 2
         for visit in range(1 + patient % 3 % 2):
-            name = f"i{patient:03d}_{visit}"
+            name = f"image{patient:03d}_{visit}"
             study.maps[name] = generator.normal(size=(SIDE, SIDE))
             study.pictures[name] = generator.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
             finding = ("Mass", "Effusion")[patient // 4 % 2]
@@ -78,7 +78,7 @@ def make_study(folder: Path, patients: int = 100, effect: float = 0.5, seed: int
             study.rows.append(
                 {
                     "image": name,
-                    "patient": f"p{patient:03d}",
+                    "patient": f"patient{patient:03d}",
                     "score": round(float(generator.normal() + abnormal), 6),
                     "label": abnormal,
                     "sex": "MF"[patient // 2 % 2],

@@ -132,7 +132,13 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
     for name in ("calibration", "check"):
         if point[name] is not None:
             document["flow"][name] = {unit: point[name][unit] for unit in ("images", "patients")}
-    document["notes"] = notes(document, settings, skipped_nulls=len(study.indices) > 0 and not study.with_images)
+    document["notes"] = notes(
+        document,
+        settings,
+        skipped_nulls=len(study.indices) > 0 and not study.with_images,
+        assumed=predictions.notes,
+        calibrated_on_itself=calibration is not None and _same(calibration.data_digest, journal.data_digest),
+    )
     if not journal.public:
         suppress_small_counts(document, settings.min_patients)
     return Report(
@@ -155,3 +161,8 @@ def _spread(study: LocalizationStudy, values: np.ndarray | None, images: int) ->
     if values is not None:
         spread[study.indices] = values
     return spread
+
+
+def _same(first: str | None, second: str | None) -> bool:
+    """Whether two digests are known and equal."""
+    return first is not None and first == second

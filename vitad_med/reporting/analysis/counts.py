@@ -63,7 +63,7 @@ def suppress_small_counts(report: dict[str, Any], minimum: int) -> None:
         for name in ("n_normal", "n_abnormal", "n_localized"):
             if cohort[name] is not None and 0 < cohort[name] < minimum:
                 cohort[name] = None
-    blocks = [report["flow"], *report["flow"]["excluded"]]
-    for block in [*report["flow"].values(), *blocks]:
+    point = report["operating_point"]
+    for block in [*report["flow"].values(), *report["flow"]["excluded"], point["calibration"], point["check"]]:
         if isinstance(block, dict) and isinstance(block.get("patients"), int) and 0 < block["patients"] < minimum:
             block["images"] = block["patients"] = None

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitad_med.metrics.pixel_threshold import RATES
 from vitad_med.reporting.analysis.settings import ReportSettings
 
 
-def notes(report: Mapping[str, Any], settings: ReportSettings, skipped_nulls: bool) -> list[str]:
+def notes(
+    report: Mapping[str, Any],
+    settings: ReportSettings,
+    *,
+    skipped_nulls: bool,
+    assumed: Sequence[str],
+    calibrated_on_itself: bool,
+) -> list[str]:
     """Sentences about this very report; what holds for every report stands on the page itself.
 
     Args:
         report: the other blocks of report.json.
         settings: of the report.
         skipped_nulls: the localized images were not given, so that null maps made of them could not be scored.
+        assumed: what reading the predictions had to assume.
+        calibrated_on_itself: the calibration comes from the very data of the run.
     """
     said = [
         "Image figures can be confounded: an image AUROC that does not exceed the metadata null says nothing about the "
@@ -38,6 +47,11 @@ def notes(report: Mapping[str, Any], settings: ReportSettings, skipped_nulls: bo
             "The images were not given, so the null maps made of them (brightness, mirror difference) are missing and "
             "the verdict compares with position alone: it cannot say 'yes' to more than that."
         )
+    if calibrated_on_itself:
+        said.append(
+            "The calibration was made on the data of this very run: its p-values and false-positive rates are not those "
+            "of new patients."
+        )
     if report["flow"]["not_localized"]["images"]:
         said.append("Abnormal images without a box or mask enter image figures only.")
     if any("unknown" in key for key in report["cohorts"]):
@@ -47,7 +61,7 @@ def notes(report: Mapping[str, Any], settings: ReportSettings, skipped_nulls: bo
             "Identifiers are keyed hashes, and counts of fewer than "
             f"{settings.min_patients} patients are not told. Text burned into an image is not removed by either."
         )
-    return said
+    return [*said, *assumed]
 
 
 def _rates() -> str:

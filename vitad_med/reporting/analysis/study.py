@@ -123,8 +123,8 @@ def study_localization(
     seen = normal[[predictions.has_image(int(i)) for i in normal]] if len(normal) else normal
     for source in null_sources(predictions, indices, seen, masks, images):
         figures = source_figures(source, group(seen))
-        if source.metrics is None:
-            study.null_curves[source.name] = figures.curves.get("all")
+        if "all" in figures.curves:
+            study.null_curves[source.name] = figures.curves["all"]
         for key, cell in study.cells.items():
             study.nulls[key][source.name] = figures.values[key]
             if key in figures.paired:
