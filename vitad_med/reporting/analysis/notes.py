@@ -49,8 +49,8 @@ def notes(
         )
     if calibrated_on_itself:
         said.append(
-            "The calibration was made on the data of this very run: its p-values and false-positive rates are not those "
-            "of new patients."
+            "The calibration was made on the data of this very run: its p-values and false-positive rates are not "
+            "those of new patients."
         )
     if report["flow"]["not_localized"]["images"]:
         said.append("Abnormal images without a box or mask enter image figures only.")
