@@ -42,6 +42,11 @@ def test_it_reads_back_whole(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "run.json") == journal
 
 
+def test_the_backend_tells_device_and_number_format() -> None:
+    assert torch_backend("cuda:1", amp=False) == {"name": "torch", "device": "cuda", "precision": "float32"}
+    assert torch_backend("mps", amp=True) == {"name": "torch", "device": "mps", "precision": "float16"}
+
+
 def test_a_short_journal_is_enough_and_digests_follow(tmp_path: Path) -> None:
     found = read_journal(write(tmp_path / "run.json", method="ours", pipeline={"a": 1}, more="ignored"))
     assert found == Journal(method="ours", pipeline={"a": 1}, pipeline_digest=config_digest({"a": 1}))
