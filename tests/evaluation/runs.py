@@ -19,6 +19,7 @@ def write_run(
     size: int = 16,
     public: bool = True,
     journal: dict[str, Any] | None = None,
+    findings: tuple[str, ...] = ("Mass",),
     seed: int = 7,
 ) -> list[dict[str, Any]]:
     """Write one image or two of each patient, half of them abnormal with one box; return the rows of the table.
@@ -31,13 +32,14 @@ def write_run(
     rows, boxes = [], []
     for patient in range(patients):
         label = patient % 2
+        finding = findings[patient // 2 % len(findings)]
         for visit in range(1 + patient % 3 % 2):
             name = f"{patient:04d}_{visit}"
             x, y = np.round(rng.uniform(0, 0.6, 2), 6)
             noise = rng.normal(size=(size, size))
             score = rng.normal() + (0.5 + quality) * label
             if label:
-                boxes.append({"image": name, "finding": "Mass", "x": x, "y": y, "width": 0.4, "height": 0.4})
+                boxes.append({"image": name, "finding": finding, "x": x, "y": y, "width": 0.4, "height": 0.4})
                 grid = (np.arange(size) + 0.5) / size
                 inside = np.outer((grid >= y) & (grid < y + 0.4), (grid >= x) & (grid < x + 0.4))
                 noise = noise + quality * inside
@@ -50,7 +52,7 @@ def write_run(
                     "label": label,
                     "sex": "MF"[patient // 2 % 2],
                     "view": ("PA", "AP")[visit],
-                    "findings": "Mass" if label else "",
+                    "findings": finding if label else "",
                     "source": "nih_chestxray14" if public else "ward_7",
                 }
             )

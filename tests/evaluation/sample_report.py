@@ -238,6 +238,7 @@ def without_localization() -> dict[str, Any]:
         part["verdict"] = {"answer": "cannot tell", "sentence": "cannot tell: no localized images", "null": None}
         part["verdict"]["difference"] = None
     report |= {"operating_point": None, "drift": None, "gaps": [], "notes": [], "created": None}
+    report["distributions"] = None
     report["method"] = dict.fromkeys(report["method"])
     report["curves"] |= {"froc": {}, "froc_nulls": {}}
     report["effects"] = {"box_area": [], "position": []}

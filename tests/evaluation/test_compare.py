@@ -16,10 +16,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.evaluation.compare import PRIMARY, compare_runs
 from vitad_med.evaluation.comparison_document import write_comparison
-from vitad_med.evaluation.paired_figures import IMAGE, LOCALIZATION
+from vitad_med.evaluation.paired_figures import IMAGE, LOCALIZATION, Drawn
+from vitad_med.evaluation.paired_figures import compared as compare_figure
 from vitad_med.evaluation.truth import truth_masks
-from vitad_med.metrics.bootstrap import patient_weights
-from vitad_med.metrics.conditioned import conditioned_auroc, position_auroc
+from vitad_med.metrics.bootstrap import interval, patient_weights
+from vitad_med.metrics.conditioned import PairMatrices, conditioned_auroc, position_auroc, within_image_midranks
 from vitad_med.metrics.localization import pointing_hits
 from vitad_med.metrics.pooled import pixel_auroc
 from vitad_med.predictions.reader import read_predictions
@@ -125,6 +126,33 @@ def test_intervals_and_p_values_come_from_paired_replicates(tmp_path: Path) -> N
     assert delong["p"] == pytest.approx(2 * norm.sf(abs(delong["value"]) / error), abs=1e-6)
 
 
+def test_a_finding_is_compared_on_its_own_boxes(tmp_path: Path) -> None:
+    for name in "ab":
+        write_run(tmp_path / name, quality=0.4 * (name == "b"), findings=("Mass", "Effusion"))
+    a, b = (read_predictions(tmp_path / name) for name in "ab")
+    compared = figures(compare_runs(a, b, by=(("finding",),), replicates=200, seed=3), "finding=Effusion")
+    compared = compared["conditioned_auroc"]
+    local = [i for i, case in enumerate(a.cases) if case.findings == ("Effusion",)]
+    masks = truth_masks([a.cases[i] for i in local], 16)
+    pairs = [PairMatrices.build(within_image_midranks(np.stack([run.map(i) for i in local])), masks) for run in (a, b)]
+    weights = patient_weights([c.patient_id for c in a.cases], [c.label for c in a.cases], 200, seed=3)[:, local]
+    drawn = np.asarray(pairs[1].auroc(weights)) - np.asarray(pairs[0].auroc(weights))
+    assert compared["difference"]["n"] == len(local) < 80
+    assert compared["a"]["value"] == pytest.approx(pairs[0].auroc(), abs=1e-6)
+    ends = interval(drawn, 0.95, patients=len({a.cases[i].patient_id for i in local}))
+    assert (compared["difference"]["low"], compared["difference"]["high"]) == pytest.approx(ends, abs=1e-6)
+
+
+def test_sums_in_another_order_are_no_difference() -> None:
+    rng = np.random.default_rng(0)
+    replicates = rng.uniform(0.4, 0.6, 100)
+    result = compare_figure(Drawn(0.5, replicates), Drawn(0.5 + 1e-16, replicates + 1e-16), 50, 40, 0.95, True)
+    assert (result["difference"]["value"], result["difference"]["low"], result["difference"]["high"]) == (0, 0, 0)
+    assert result["p"] == 1
+    nothing = compare_figure(Drawn(float("nan"), None), Drawn(0.5, None), 50, 40, 0.95, True)
+    assert nothing["difference"]["reason"] == "no pair of a positive and a negative to compare"
+
+
 def test_a_better_map_is_found_and_swapping_turns_the_signs(runs: tuple[Predictions, Predictions]) -> None:
     forth = compare_runs(*runs, by=(("sex", "view"),), replicates=400)
     back = compare_runs(runs[1], runs[0], by=(("sex", "view"),), replicates=400)
@@ -159,12 +187,17 @@ def test_the_same_runs_give_the_same_bytes_in_any_order_of_rows(
     rows = read_table(tmp_path / "a" / "predictions.csv")
     write_table(tmp_path / "a" / "predictions.csv", rows[::-1])
     turned = read_predictions(tmp_path / "a")
-    for name, first in (("one", runs[0]), ("two", turned)):
-        comparison = compare_runs(first, runs[1], replicates=50)
-        comparison["a"]["digest"] = ""  # of the files, whose rows are in another order
-        write_comparison(tmp_path / name, comparison)
-    for file in ("compare.json", "compare.csv"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    for expected, found in (
+        ((runs[0], runs[1]), (turned, runs[1])),
+        ((runs[1], runs[0]), (runs[1], turned)),
+    ):
+        for name, pair in (("one", expected), ("two", found)):
+            comparison = compare_runs(*pair, replicates=50)
+            for side in (comparison["a"], comparison["b"]):
+                side["digest"] = ""  # of the files, whose rows are in another order
+            write_comparison(tmp_path / name, comparison)
+        for file in ("compare.json", "compare.csv"):
+            assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert json.loads((tmp_path / "one" / "compare.json").read_text())["schema"] == "vitad_med/comparison/1"
 
 

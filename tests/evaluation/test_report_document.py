@@ -50,10 +50,12 @@ def test_figures_have_six_decimals_and_scores_nine_digits(samples: Samples, tmp_
     report = samples["full"]()
     report["cohorts"]["all"]["image"]["image_auroc"] |= {"value": 0.12345678, "low": 0.1, "high": 0.2}
     report["gaps"][0]["p"] = -0.0
+    report["operating_point"]["threshold"] = 0.1 + 0.2
+    report["distributions"]["edges"][1] = 1.00000000049e-05
     write_report(tmp_path / "report.json", report)
     written = json.loads((tmp_path / "report.json").read_text())
     assert written["cohorts"]["all"]["image"]["image_auroc"]["value"] == 0.123457
-    assert written["operating_point"]["threshold"] == 0.0000123456789
+    assert written["operating_point"]["threshold"] == 0.1 + 0.2
     assert written["distributions"]["edges"] == [0.0, 0.00001, 0.00002]
     text = (tmp_path / "report.json").read_text()
     assert '"p": 0.0,' in text

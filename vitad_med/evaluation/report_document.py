@@ -76,7 +76,8 @@ def read_report(path: str | Path) -> Report:
 def write_report(path: str | Path, document: Any) -> None:
     """Write the report; the same report gives the same bytes, whatever the order in which its keys were set.
 
-    Numbers are rounded to six decimals, those in the unit of the scores to nine significant digits. Cohorts and maps
+    Numbers are rounded to six decimals, those in the unit of the scores to nine significant digits; the threshold is
+    kept as it is. Cohorts and maps
     keep the order they have.
 
     Raises:
@@ -104,7 +105,9 @@ def _check_lengths(report: Report) -> None:
         for key, curve in report["curves"][kind].items():
             sizes = {len(points) for points in curve.values() if isinstance(points, list)}
             require(len(sizes) == 1, f"curves.{kind}.{key}", "a curve with as many y, low and high as x")
-    bins = max(len(report["distributions"]["edges"]) - 1, 0)
-    for label in ("normal", "abnormal"):
-        size = len(report["distributions"][label])
-        require(size == bins, f"distributions.{label}", f"{bins} counts, one fewer than the edges")
+    histogram = report["distributions"]
+    if histogram is None:
+        return
+    bins = max(len(histogram["edges"]) - 1, 0)
+    for label, counts in (("normal", histogram["normal"]), ("abnormal", histogram["abnormal"])):
+        require(len(counts) == bins, f"distributions.{label}", f"{bins} counts, one fewer than the edges")

@@ -161,7 +161,7 @@ class OperatingPoint(TypedDict):
     source: Literal["run", "calibration"]
     calibration_digest: str | None
     false_positive_rate: Share
-    threshold: Annotated[float | None, Unit()]
+    threshold: Annotated[float | None, Unit(exact=True)]
     reason: str | None
     calibration: Count
     lowest_rate: Share | None
@@ -258,7 +258,7 @@ class Report(TypedDict):
     gaps: list[Gap]
     operating_point: OperatingPoint | None
     curves: Curves
-    distributions: Distributions
+    distributions: Distributions | None
     effects: Effects
     drift: Drift | None
     notes: list[str]

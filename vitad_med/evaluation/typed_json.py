@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -26,8 +27,15 @@ SIGNIFICANT_DIGITS = 9
 _NUMBER_LIST = re.compile(r"\[\n\s+((?:-?\d[\d.eE+-]*|null)(?:,\n\s+(?:-?\d[\d.eE+-]*|null))*)\n\s+\]")
 
 
+@dataclass(frozen=True)
 class Unit:
-    """Marks a number in a unit of its own in ``Annotated[float, Unit()]``: kept to nine significant digits."""
+    """Marks numbers in a unit of their own in ``Annotated[float, Unit()]``.
+
+    Attributes:
+        exact: kept as they are, because scores are compared with them; otherwise nine significant digits are kept.
+    """
+
+    exact: bool = False
 
 
 def require(holds: bool, where: str, what: str) -> None:
@@ -85,7 +93,7 @@ def check(value: Any, kind: Any, where: str = "") -> None:
         require(isinstance(value, kind), where, "text" if kind is str else "true or false")
 
 
-def ordered(value: Any, kind: Any, unit: bool = False) -> Any:
+def ordered(value: Any, kind: Any, unit: Unit | None = None) -> Any:
     """A copy with the keys of every TypedDict in the order of its type and numbers rounded.
 
     Keys beyond the type's follow by name. Keys of ``dict[str, T]`` keep their order, which is the author's: cohorts
@@ -93,7 +101,7 @@ def ordered(value: Any, kind: Any, unit: bool = False) -> Any:
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return ordered(value, arguments[0], unit or any(isinstance(rule, Unit) for rule in arguments[1:]))
+        return ordered(value, arguments[0], next((rule for rule in arguments[1:] if isinstance(rule, Unit)), unit))
     if origin in (Union, UnionType):
         return None if value is None else ordered(value, next(p for p in arguments if p is not type(None)), unit)
     if origin is dict:
@@ -104,9 +112,11 @@ def ordered(value: Any, kind: Any, unit: bool = False) -> Any:
         hints = get_type_hints(kind, include_extras=True)
         known = {key: ordered(value[key], part, unit) for key, part in hints.items()}
         return known | {key: value[key] for key in sorted(value.keys() - hints.keys())}
-    if isinstance(value, float):
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") + 0.0 if unit else rounded(value)
-    return value
+    if not isinstance(value, float):
+        return value
+    if unit is None:
+        return rounded(value)
+    return value if unit.exact else float(f"{value:.{SIGNIFICANT_DIGITS}g}") + 0.0
 
 
 def write_document(path: str | Path, document: Any, kind: Any) -> None:
