@@ -47,7 +47,8 @@ def method_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Intervals",
             f"{level}, on the logit scale, from {settings['replicates']} bootstrap replicates that resample patients, "
-            f"shared by all figures; expanded percentiles for differences; seed {settings['seed']}. No interval under {settings['interval_patients']} patients a class.",
+            f"shared by all figures; expanded percentiles for differences; seed {settings['seed']}. No interval under "
+            f"{settings['interval_patients']} patients a class.",
         ),
         (
             "Smallest cell",
