@@ -22,7 +22,8 @@ LEVELS = (
     {"predictions"},
     {"evaluation"},
     {"calibration"},
-    {"scoring"},
+    {"reporting"},
+    {"comparison", "scoring"},
     {"bundles"},
     {"cli"},
 )

@@ -12,9 +12,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.reporting.analysis.conftest import SIDE, StudyOnDisk, make_study
 from vitad_med.errors import ConfigError
-from vitad_med.evaluation.report_document import check_report
 from vitad_med.reporting.analysis.build import Report, build_report
 from vitad_med.reporting.analysis.settings import ReportSettings
+from vitad_med.reporting.document.document import check_report
 
 Settings = Callable[..., ReportSettings]
 
