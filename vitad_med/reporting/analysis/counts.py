@@ -83,7 +83,9 @@ def _blur_reasons(part: Any, minimum: int) -> None:
         return
     for name in ("reason", "sentence"):
         said = part.get(name)
-        few = [number for number in _FEW.findall(said) if 0 < int(number) < minimum] if isinstance(said, str) else []
+        if not isinstance(said, str):
+            continue
+        few = [number for number in _FEW.findall(said) if 0 < int(number) < minimum]
         for number in few:
             said = re.sub(rf"\b{number} patients?\b", f"fewer than {minimum} patients", said)
         if few:
