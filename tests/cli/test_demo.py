@@ -62,3 +62,6 @@ def test_demo_trains_evaluates_and_says_where_the_results_lie(
     assert {"all", "sex=M", "sex=F"} <= document["cohorts"].keys()
     for word in ("this method", "centre blob", "men: 16 images", "women: 16 images", str(output), "metrics.json"):
         assert word in shown
+    report = json.loads((output / "report" / "report.json").read_text())
+    assert report["operating_point"]["threshold"] is not None
+    assert (output / "report" / "report.html").is_file()
