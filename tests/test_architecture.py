@@ -20,6 +20,7 @@ LEVELS = (
     {"adaptation"},
     {"engines"},
     {"evaluation"},
+    {"reporting"},
     {"scoring"},
     {"bundles"},
     {"cli"},

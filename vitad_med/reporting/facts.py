@@ -47,7 +47,8 @@ def method_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Intervals",
             f"{level}, percentiles of {settings['replicates']} bootstrap replicates that resample patients, shared "
-            f"by all figures, seed {settings['seed']}. No interval under {settings['interval_patients']} patients a class.",
+            f"by all figures, seed {settings['seed']}. No interval under {settings['interval_patients']} patients in a "
+            "class.",
         ),
         (
             "Smallest cell",
