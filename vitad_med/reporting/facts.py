@@ -93,7 +93,7 @@ def operating_facts(report: Mapping[str, Any]) -> list[str]:
         f"normal images alone: {counts} of {origin}, one image drawn per patient."
     ]
     bound = point.get("bound")
-    if bound:
+    if bound and bound.get("expected") is not None and bound.get("upper") is not None:
         sentences.append(
             "The conformal bound: a normal image of a new patient of the same population raises an alarm with a "
             f"probability of at most {percent(bound['expected'])} on average over calibrations, and with "

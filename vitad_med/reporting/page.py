@@ -16,6 +16,7 @@ from vitad_med.errors import DataError
 from vitad_med.evaluation.files import write_text
 from vitad_med.reporting.alarms import alarms_of
 from vitad_med.reporting.charts.canvas import Styles
+from vitad_med.reporting.charts.curves import curve_note
 from vitad_med.reporting.facts import header_facts, method_facts, operating_facts
 from vitad_med.reporting.figures import charts
 from vitad_med.reporting.flow import flow_diagram
@@ -120,6 +121,7 @@ def _context(
         "alarms": alarms_of(point),
         "flow": flow_diagram(report["flow"], report["settings"]["min_patients"]),
         "charts": charts(report, styles),
+        "curve_notes": {name: curve_note((report.get("curves") or {}).get(name) or {}) for name in ("roc", "froc")},
         "image_table": image_table(report),
         "operating_table": operating_table(report),
         "operating_facts": operating_facts(report),
@@ -139,6 +141,7 @@ def _context(
         "null_maps": list(NULL_MAPS.values()),
         "method_facts": method_facts(report),
         "notes": report.get("notes") or [],
+        "burned_in_text": bool(thumbnails) and not report["data"].get("public"),
         "worklist": worklist,
         "worklist_json": script_json(worklist),
         "static_rows": static_rows(worklist),

@@ -24,7 +24,7 @@ class Answer:
 
     Attributes:
         key: ``where``, ``whether``, ``alarm``, ``whom`` or ``limits``.
-        tone: ``good``, ``bad`` or ``open``: colours the answer.
+        tone: ``good``, ``bad``, ``open`` or ``plain``: colours the answer.
     """
 
     key: str
@@ -129,7 +129,7 @@ def _alarm(report: Mapping[str, Any]) -> Answer:
         f"{figure_text(rates.get('npv'), 'percent')}.",
         f"The threshold was set on normal images alone, to alarm on {wanted} of them.",
     ]
-    return Answer("alarm", question, answer, "open", sentences)
+    return Answer("alarm", question, answer, "plain", sentences)
 
 
 def _whom(report: Mapping[str, Any]) -> Answer:

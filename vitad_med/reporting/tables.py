@@ -107,7 +107,7 @@ def operating_table(report: Mapping[str, Any]) -> Table | None:
     if not rows:
         return None
     columns = ("Cohort", "False positives", "Sensitivity", "Alarms per 100 studies", "PPV", "NPV")
-    prevalence = stated_percent(point["prevalence"])
+    prevalence = stated_percent(point.get("prevalence") or report["settings"]["prevalence"])
     return Table(
         f"At the threshold, in every cohort; alarms, PPV and NPV at a prevalence of {prevalence}", columns, rows
     )

@@ -98,6 +98,12 @@ def froc_chart(
     return to_svg(figure, "froc", "FROC of the maps", f"FROC curve: sensitivity {readings}.", styles)
 
 
+def curve_note(curves: Mapping[str, Curve]) -> str:
+    """A sentence for the caption where more cohorts have a curve than lines can be told apart."""
+    left_out = sum(key != "all" and _drawable(curve) for key, curve in curves.items()) - len(SERIES)
+    return f"The first {len(SERIES)} cohorts are drawn; report.json has {left_out} more." if left_out > 0 else ""
+
+
 def _drawable(curve: Curve | None) -> bool:
     return bool(curve and curve.get("x") and curve.get("y"))
 
