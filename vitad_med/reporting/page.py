@@ -24,7 +24,7 @@ from vitad_med.reporting.gaps import gap_table
 from vitad_med.reporting.names import METRICS, NULL_MAPS
 from vitad_med.reporting.position import position_grid
 from vitad_med.reporting.records import Row, Thumbnail
-from vitad_med.reporting.summary import CONFOUNDING, summary
+from vitad_med.reporting.summary import CONFOUNDING, sentence, summary
 from vitad_med.reporting.tables import (
     box_area_table,
     drift_table,
@@ -130,7 +130,11 @@ def _context(
             cohorts["all"], "Every localization metric beside every null map: all images", explained=True
         ),
         "metric_tables": {name: table for name, table in tables_of_cohorts.items() if table is not None},
-        "verdicts": [(cohort["name"], (cohort.get("verdict") or {}).get("sentence")) for cohort in cohorts.values()],
+        "verdicts": [
+            (cohort["name"], sentence(cohort["verdict"]["sentence"]))
+            for cohort in cohorts.values()
+            if (cohort.get("verdict") or {}).get("sentence")
+        ],
         "gap_table": gap_table(report) if report.get("gaps") else None,
         "box_area_table": box_area_table(report),
         "position": position_grid(report),

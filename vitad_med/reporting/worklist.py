@@ -42,7 +42,7 @@ def worklist_data(rows: Sequence[Row], thumbnails: Sequence[Thumbnail]) -> dict[
         ),
         _words("localized", "Marked", ["yes" if row.localized else "no" for row in rows]),
         _numbers("pixel_auroc", "Pixel AUROC", [row.pixel_auroc for row in rows], decimals=3),
-        _numbers("pointing_hit", "Pointing hit", [row.pointing_hit for row in rows], decimals=2),
+        _numbers("pointing_hit", "Hit", [row.pointing_hit for row in rows], decimals=2),
     ]
     return {
         "count": len(rows),
