@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import BundleProperty, BundlePropertyConfig
 
 from vitad_med.bundles import plain_errors
+from vitad_med.data.intensity import NORMALISATION
 from vitad_med.data.registry import READERS
+from vitad_med.engines.setup import choose_device
 from vitad_med.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path for name in ("train", "evaluate", "inference") for path in ROOT.glob(f"bundles/*/configs/{name}.json")
 )
+EVALUATIONS = [path for path in CONFIGS if path.stem == "evaluate"]
 SOURCES = sorted(ROOT.glob("configs/datasets/*.json"))
 COMMON = {"data", "dataset_dir", "output_dir", "device", "seed", "batch_size", "image_size", "weights", "amp"}
 
@@ -65,6 +69,26 @@ def test_a_mistake_is_refused(config: Path) -> None:
 def test_the_common_keys_are_there(config: Path) -> None:
     keys = ConfigParser.load_config_file(config).keys()
     assert keys >= COMMON | ({"epochs"} if config.stem == "train" else set())
+
+
+@pytest.mark.parametrize(
+    "config", [path for path in CONFIGS if path.stem == "evaluate"], ids=lambda p: p.parents[1].name
+)
+def test_an_evaluation_says_which_settings_change_its_scores(config: Path) -> None:
+    parser = start([config], channels=3)
+    pipeline = parser.get_parsed_content("pipeline")
+    assert pipeline["channels"] == 3
+    assert pipeline["normalisation"] == NORMALISATION
+    network = {key for key in parser.get("network_def") if key not in ("_target_", "weights")}
+    assert pipeline.keys() >= network | {"amp"}
+    assert all(isinstance(value, (str, int, float, bool)) for value in pipeline.values())
+    assert parser.get_parsed_content("backend") == {
+        "name": "torch",
+        "device": choose_device("auto").type,
+        "precision": "float32",
+    }
+    metadata = json.loads((config.parent / "metadata.json").read_text())
+    assert parser.get("score_rule") == metadata["network_data_format"]["outputs"]["pred"]["score_rule"]
 
 
 def test_the_properties_that_monai_requires_are_there(config: Path) -> None:

@@ -22,7 +22,7 @@ from vitad_med.errors import ConfigError, DataError
 
 PATIENT = "00000013_005"
 DOCUMENT = {
-    "schema": "vitad_med/metrics/1",
+    "schema": "vitad_med/metrics/2",
     "cohorts": {
         "sex=F,view=PA": {
             "n_images": 3,

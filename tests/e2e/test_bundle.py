@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vitad_med.evaluation.document import read_document
+from vitad_med.predictions.reader import read_predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,11 @@ def test_evaluation_writes_cohorts_null_maps_pictures_and_a_table(ask, tmp_path:
     assert (tmp_path / "out" / "overlays" / "best.png").is_file()
     with (tmp_path / "out" / "images.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 48
+    kept = read_predictions(tmp_path / "out")
+    assert (len(kept.cases), kept.map(0).shape, kept.image(47).shape) == (48, (224, 224), (224, 224))
+    assert kept.journal.pipeline is not None
+    assert kept.journal.pipeline["image_size"] == 64
+    assert kept.journal.model_digest == document["model_digest"]
     synthetic = json.loads((tmp_path / "out" / "synthetic.json").read_text())
     assert synthetic["n_normal"] == 16
     assert "centre blob" in done.stdout

@@ -6,7 +6,7 @@ import pytest
 
 from vitad_med.data.case import Box, Case
 from vitad_med.errors import ConfigError
-from vitad_med.evaluation.cohorts import cohort_keys, format_key, parse_key, select
+from vitad_med.evaluation.cohorts import cohort_keys, cohort_name, format_key, parse_axes, parse_key, select
 
 
 def case(name: str, **known: object) -> Case:
@@ -63,7 +63,7 @@ def test_selection(key: str, names: str) -> None:
     assert "".join(c.case_id for c, inside in zip(CASES, select(CASES, key), strict=True) if inside) == names
 
 
-@pytest.mark.parametrize("key", ["sex", "sex=F,sex=M", "colour=red", "sex=F,", ""])
+@pytest.mark.parametrize("key", ["sex", "sex=F,sex=M", "=red", "sex=F,", ""])
 def test_a_malformed_key_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="malformed"):
         parse_key(key)
@@ -72,3 +72,26 @@ def test_a_malformed_key_is_refused(key: str) -> None:
 def test_an_axis_that_does_not_exist_is_refused_and_the_axes_are_listed() -> None:
     with pytest.raises(ConfigError, match="sex, view, age, finding, group"):
         cohort_keys(CASES, [("sex", "colour")])
+
+
+def test_columns_of_a_table_are_axes_too_and_a_typo_is_answered_with_the_nearest() -> None:
+    cases = [case("a", columns=(("scanner", "B"),)), case("b", columns=(("scanner", "A=1"),)), case("c")]
+    assert cohort_keys(cases, [("scanner",)]) == ["all", "scanner=A%3D1", "scanner=B", "scanner=unknown"]
+    assert select(cases, "scanner=A%3D1").tolist() == [False, True, False]
+    assert parse_key("sex=F,scanner=A%3D1") == {"sex": "F", "scanner": "A=1"}
+    assert cohort_name("sex=F,scanner=A%3D1") == "women, scanner A=1"
+    with pytest.raises(ConfigError, match="sex, view, age, finding, group, scanner; did you mean scanner"):
+        cohort_keys(cases, [("scaner",)])
+
+
+def test_a_column_of_measurements_is_no_axis() -> None:
+    cases = [case(str(i), columns=(("dose", str(i)),)) for i in range(51)]
+    with pytest.raises(ConfigError, match="'dose' has 51 different values"):
+        cohort_keys(cases, [("dose",)])
+
+
+def test_axes_on_the_command_line() -> None:
+    assert parse_axes("sex, view,sex:age,sex") == [("sex",), ("view",), ("sex", "age")]
+    for text in ("sex:", "sex:sex", ":"):
+        with pytest.raises(ConfigError, match="malformed"):
+            parse_axes(text)

@@ -21,12 +21,13 @@ from vitad_med.data.case import Case
 from vitad_med.errors import ConfigError, StorageError
 from vitad_med.evaluation.collect import EvaluateCohorts
 from vitad_med.evaluation.document import Document, Value, read_document, write_metrics
-from vitad_med.evaluation.images_csv import COLUMNS, read_identifier_key, safe_cell, write_images_csv
+from vitad_med.evaluation.images_csv import COLUMNS, write_images_csv
 from vitad_med.evaluation.overlays import write_overlays
 from vitad_med.evaluation.run import evaluate_predictions
 from vitad_med.evaluation.table import print_table
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.evaluation.verdict import best_null, localization_verdict
+from vitad_med.predictions.identifiers import safe_cell
 
 NAMES = {"bundle": "attn_synth", "model_digest": "m" * 64, "data_digest": "d" * 64}
 
@@ -149,14 +150,6 @@ def test_maps_that_do_not_fit_on_the_disk_are_one_sentence(study: Any, tmp_path:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_secret_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "site.key").write_text("1234\n")
-    with pytest.raises(ConfigError, match=r"site\.key' holds 4 bytes.*openssl"):
-        read_identifier_key(tmp_path / "site.key")
-    (tmp_path / "site.key").write_text("0123456789abcdef\n")
-    assert read_identifier_key(tmp_path / "site.key") == b"0123456789abcdef"
-
-
 def test_a_folder_that_cannot_be_written_is_named(finished: tuple[Path, Document], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"metrics\.json"):
@@ -214,38 +207,35 @@ def test_the_table_survives_cohorts_without_figures_and_a_narrow_terminal(study:
     assert not (tmp_path / "overlays").exists()
 
 
-def conditioned(document: Document, value: Value, brightness: float) -> tuple[str, str]:
-    cohort = document["cohorts"]["all"]
-    metrics = {**cohort["metrics"], "conditioned_auroc": value}
-    nulls = {
-        name: {**figures, "conditioned_auroc": brightness if name == "brightness" else None}
-        for name, figures in cohort["nulls"].items()
-    }
-    verdict = localization_verdict({**cohort, "metrics": metrics, "nulls": nulls})
-    return verdict.answer, verdict.sentence
+def difference(value: float, low: float | None, high: float | None) -> Value:
+    return {"value": value, "low": low, "high": high, "n": 9, "reason": None}
 
 
 @pytest.mark.parametrize(
-    ("interval", "brightness", "answer", "words"),
+    ("differences", "answer", "words"),
     [
-        ((0.60, 0.70), 0.59, "yes", "localizes better than position and brightness alone"),
-        ((0.60, 0.70), 0.65, "cannot tell", "not shown to localize better than brightness"),
-        ((0.60, 0.70), 0.71, "no", "does not localize better than brightness"),
-        ((0.60, 0.70), 0.29, "no", "does not localize better than brightness inverted"),
-        ((None, None), 0.59, "cannot tell", "too few patients"),
+        ({"brightness": (0.05, 0.01, 0.09), "centre_blob": (0.15, 0.1, 0.2)}, "yes", "localizes better than position"),
+        ({"brightness": (0.05, -0.01, 0.09)}, "cannot tell", "not shown to localize better than brightness"),
+        # The best null is beaten, but another, less certain one is not.
+        ({"brightness": (0.05, 0.01, 0.09), "centre_blob": (0.06, -0.1, 0.2)}, "cannot tell", "not shown"),
+        ({"brightness": (-0.05, -0.09, -0.01)}, "no", "does not localize better than brightness, it is worse"),
+        ({"brightness inverted": (-0.05, -0.09, -0.01)}, "no", "does not localize better than brightness inverted"),
+        ({"brightness": (0.05, None, None)}, "cannot tell", "too few patients to tell: .650 against .600 (brightness)"),
+        ({}, "cannot tell", "cannot tell: no null map"),
     ],
 )
-def test_the_verdict_reads_the_interval_against_the_best_null(
-    finished: tuple[Path, Document],
-    interval: tuple[float | None, float | None],
-    brightness: float,
-    answer: str,
-    words: str,
+def test_the_verdict_reads_the_paired_difference_to_the_best_null(
+    differences: dict[str, tuple[float, float | None, float | None]], answer: str, words: str
 ) -> None:
-    value: Value = {"value": 0.65, "low": interval[0], "high": interval[1], "n": 9, "reason": None}
-    given, sentence = conditioned(finished[1], value, brightness)
-    assert given == answer
-    assert sentence.startswith(words)
+    value: Value = {"value": 0.65, "low": 0.6, "high": 0.7, "n": 9, "reason": None}
+    verdict = localization_verdict(value, {name: difference(*triple) for name, triple in differences.items()})
+    assert verdict.answer == answer
+    assert verdict.sentence.startswith(words)
+
+
+def test_the_verdict_of_a_cohort_without_a_figure_is_its_reason() -> None:
+    value: Value = {"value": None, "low": None, "high": None, "n": 0, "reason": "no localized images"}
+    assert localization_verdict(value, {}).sentence == "cannot tell: no localized images"
 
 
 def test_the_best_null_of_a_column_without_figures_is_none(finished: tuple[Path, Document]) -> None:

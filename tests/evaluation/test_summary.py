@@ -29,7 +29,7 @@ NAMES = {"bundle": "test", "model_digest": "m", "data_digest": "d"}
 
 def run(study: Any, **options: Any) -> Document:
     settings = {"eval_size": study.size, "replicates": 100, **NAMES, **options}
-    return summarize(study.cases, study.scores, study.maps, **settings)
+    return summarize(study.cases, study.scores, settings.pop("maps", study.maps), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +39,55 @@ def document(study: Any) -> Document:
 
 def test_the_document_has_the_agreed_structure(document: Document) -> None:
     assert list(document) == ["schema", "bundle", "model_digest", "data_digest", "cohorts"]
-    assert document["schema"] == "vitad_med/metrics/1"
+    assert document["schema"] == "vitad_med/metrics/2"
     assert list(document["cohorts"]) == ["all", "sex=M", "sex=F", "view=PA", "view=AP"]
     for cohort in document["cohorts"].values():
-        assert list(cohort) == ["n_images", "n_patients", "n_abnormal", "n_localized", "metrics", "nulls"]
+        assert list(cohort) == [
+            "n_images",
+            "n_patients",
+            "n_abnormal",
+            "n_localized",
+            "metrics",
+            "nulls",
+            "differences",
+        ]
         assert tuple(cohort["metrics"]) == METRICS
         assert tuple(cohort["nulls"]) == MAPS
         for value in cohort["metrics"].values():
             assert list(value) == ["value", "low", "high", "n", "reason"]
         for figures in cohort["nulls"].values():
             assert tuple(figures) == LOCALIZATION_METRICS
+
+
+def test_differences_are_paired_and_narrower_than_two_intervals_side_by_side(study: Any, document: Document) -> None:
+    cohort = document["cohorts"]["all"]
+    assert sorted(cohort["differences"]) == sorted(
+        name + end for name in MAPS if name != "box_prior" for end in ("", " inverted")
+    )
+    own = cohort["metrics"]["conditioned_auroc"]
+    for name in ("brightness", "mirror_difference"):
+        null = cohort["nulls"][name]["conditioned_auroc"]
+        assert own["value"] is not None
+        assert null is not None
+        assert cohort["differences"][name]["value"] == pytest.approx(own["value"] - null, abs=2e-6)
+        inverted = cohort["differences"][f"{name} inverted"]["value"]
+        assert inverted == pytest.approx(own["value"] - (1 - null), abs=2e-6)
+    # A map that scores exactly one half in every replicate adds no spread of its own.
+    blob = cohort["differences"]["centre_blob"]
+    own_width, width = (figure["high"] - figure["low"] for figure in (own, blob))  # type: ignore[operator]
+    assert width == pytest.approx(own_width, rel=0.15)
+
+
+def test_a_method_that_is_a_null_map_differs_from_it_by_exactly_nothing(study: Any) -> None:
+    images = np.random.default_rng(5).random((len(study.localized), study.size, study.size), dtype=np.float32)
+    cohort = run(study, maps=images, images=images)["cohorts"]["all"]
+    assert cohort["differences"]["brightness"] | {"n": 0} == {
+        "value": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "n": 0,
+        "reason": None,
+    }
 
 
 def test_counts_of_cohorts(study: Any, document: Document) -> None:
@@ -252,7 +291,9 @@ def test_masks_without_patients_or_sex(tmp_path: Path) -> None:
     scratch = document["cohorts"]["finding=scratch"]
     assert scratch["metrics"] == document["cohorts"]["all"]["metrics"]
     assert scratch["metrics"]["pixel_auroc"]["value"] == 1.0
-    assert scratch["metrics"]["image_auroc"]["low"] == 1.0
+    assert scratch["metrics"]["image_auroc"]["high"] == 1.0
+    # A perfect sample does not show a perfect method: the lower end is that of no failure among so many patients.
+    assert 0.8 < (scratch["metrics"]["image_auroc"]["low"] or 0) < 0.9
 
 
 def test_a_mask_thinner_than_the_grid_keeps_the_pixels_it_touches(tmp_path: Path) -> None:

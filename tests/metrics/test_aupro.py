@@ -5,7 +5,7 @@ import pytest
 from skimage.measure import label
 
 from vitad_med.errors import DataError
-from vitad_med.metrics.aupro import aupro
+from vitad_med.metrics.aupro import aupro, aupro_contributions
 
 
 def make(levels: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -22,10 +22,16 @@ def make(levels: int | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     return (maps if levels is None else np.round(maps * levels) / levels), masks
 
 
-def naive(maps: np.ndarray, masks: np.ndarray, max_fpr: float) -> float:
+def components_of(maps: np.ndarray, masks: np.ndarray) -> list[list[np.ndarray]]:
+    """Scores inside each component, image by image."""
+    labels = [label(mask, connectivity=2) for mask in masks]
+    return [[m[image == k] for k in range(1, image.max() + 1)] for m, image in zip(maps, labels, strict=True)]
+
+
+def naive(maps: np.ndarray, masks: np.ndarray, max_fpr: float, regions: list[np.ndarray] | None = None) -> float:
     """Every distinct score as a threshold, overlaps by component, trapezoids, a straight line to max_fpr."""
-    components = np.stack([label(mask, connectivity=2) for mask in masks])
-    regions = [maps[i][components[i] == k] for i in range(len(maps)) for k in range(1, components[i].max() + 1)]
+    if regions is None:
+        regions = [region for image in components_of(maps, masks) for region in image]
     normal = maps[masks == 0]
     rates, overlaps = [0.0], [0.0]
     for threshold in np.unique(maps)[::-1]:
@@ -63,6 +69,50 @@ def test_thresholds_in_equal_steps_approach_the_full_distribution() -> None:
     full = aupro(maps, masks)
     assert aupro(maps, masks, thresholds=20_000) == pytest.approx(full, abs=2e-3)
     assert aupro(maps, masks, thresholds=100) != pytest.approx(full, abs=1e-4)
+
+
+@pytest.mark.parametrize("levels", [None, 2])
+def test_contributions_are_areas_of_components_at_the_rates_of_the_whole_set(levels: int | None) -> None:
+    maps, masks = make(levels)
+    parts = aupro_contributions(maps, masks)
+    for i, regions in enumerate(components_of(maps, masks)):
+        assert parts.components[i] == len(regions)
+        areas = [naive(maps, masks, 0.3, [region]) for region in regions]
+        assert parts.areas[i] == pytest.approx(sum(areas), abs=1e-12)
+    assert parts.components.tolist() == [2, 1, 1, 2, 0, 0]
+    assert parts.aupro() == aupro(maps, masks)
+
+
+def test_contributions_over_equal_steps() -> None:
+    maps, masks = make()
+    parts = aupro_contributions(maps, masks, thresholds=50)
+    cuts = np.linspace(maps.min(), maps.max(), 50)[::-1]
+    rates = np.array([np.mean(maps[masks == 0] >= cut) for cut in cuts])
+    kept = rates < 0.3
+    for i, regions in enumerate(components_of(maps, masks)):
+        overlaps = [np.array([np.mean(region >= cut) for cut in cuts[kept]]) for region in regions]
+        areas = [np.trapezoid(overlap, rates[kept] / rates[kept].max()) for overlap in overlaps]
+        assert parts.areas[i] == pytest.approx(sum(areas), abs=1e-12)
+    assert parts.aupro() == aupro(maps, masks, thresholds=50)
+
+
+def test_cohorts_and_replicates_of_contributions_are_weighted_means() -> None:
+    maps, masks = make()
+    parts = aupro_contributions(maps, masks)
+    weights = np.array(
+        [[1, 1, 1, 1, 1, 1], [0, 3, 1, 0, 2, 0], [2, 0, 0, 1, 0, 0], [0, 0, 0, 0, 4, 5]], dtype=np.uint16
+    )
+    values = parts.aupro(weights)
+    assert values[0] == pytest.approx(aupro(maps, masks), abs=1e-12)
+    for row in (1, 2):
+        areas = np.repeat(parts.areas, weights[row]).sum()
+        assert values[row] == pytest.approx(areas / np.repeat(parts.components, weights[row]).sum(), abs=1e-12)
+    assert np.isnan(values[3])
+    assert parts.aupro(weights[2]) == values[2]
+    # Repeating every image leaves the rates as they are, so the whole set's own figure is the replicate's.
+    assert aupro(np.repeat(maps, 3, axis=0), np.repeat(masks, 3, axis=0)) == pytest.approx(
+        float(parts.aupro(np.full(6, 3))), abs=1e-12
+    )
 
 
 def test_undefined_and_wrong_input() -> None:

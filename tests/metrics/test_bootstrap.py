@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm, t
 
 from vitad_med.errors import DataError
-from vitad_med.metrics.bootstrap import interval, no_interval_reason, patient_weights
+from vitad_med.metrics.bootstrap import (
+    interval,
+    logit_interval,
+    no_interval_reason,
+    patient_kinds,
+    patient_weights,
+)
 from vitad_med.metrics.image import image_auroc
 
 PATIENTS = np.array(["a", "a", "b", "c", "c", "d", "e", "f", "f", "g"])
@@ -51,6 +60,78 @@ def test_interval_is_the_percentiles() -> None:
         interval(values, 95)
     with pytest.raises(DataError, match="non-empty"):
         interval([])
+
+
+def test_kinds_of_patients() -> None:
+    #                                       a  a  b  c  c  d  e  f  f  g
+    np.testing.assert_array_equal(patient_kinds(PATIENTS, LABELS), [1, 1, 1, 2, 2, 2, 2, 3, 3, 1])
+    np.testing.assert_array_equal(patient_kinds(PATIENTS[::-1], LABELS[::-1]), [1, 3, 3, 2, 2, 2, 2, 1, 1, 1])
+
+
+def test_expanded_percentiles() -> None:
+    # For the mean of a normal sample Student's interval is exact, and the expanded percentiles come close to it.
+    sample = np.random.default_rng(0).normal(size=12)
+    counts = np.random.default_rng(1).multinomial(12, np.full(12, 1 / 12), size=20000)
+    values = counts @ sample / 12
+    low, high = interval(values, patients=12)
+    student = t.interval(0.95, 11, sample.mean(), sample.std(ddof=1) / np.sqrt(12))
+    assert high - low == pytest.approx(student[1] - student[0], rel=0.03)
+    plain = interval(values)
+    assert plain[1] - plain[0] < 0.9 * (high - low)
+    tail = norm.cdf(-np.sqrt(12 / 11) * t.ppf(0.975, 11))
+    assert (low, high) == pytest.approx(tuple(np.quantile(values, [tail, 1 - tail])))
+    assert interval(values, patients=10**7) == pytest.approx(interval(values), abs=1e-4)
+    with pytest.raises(DataError, match="at least 2 patients"):
+        interval(values, patients=1)
+
+
+def test_logit_interval_by_hand() -> None:
+    replicates = np.random.default_rng(0).normal(0.9, 0.03, 500)
+    low, high = logit_interval(0.92, replicates, patients=25)
+    half = t.ppf(0.975, 24) * replicates.std(ddof=1) / (0.92 * 0.08)
+    for end, sign in ((low, -1), (high, 1)):
+        assert np.log(end / (1 - end)) == pytest.approx(np.log(0.92 / 0.08) + sign * half)
+    assert logit_interval(0.92, replicates, 25, level=0.8)[0] > low
+    assert logit_interval(0.92, replicates, 500)[0] > low
+    mirrored = logit_interval(0.08, 1 - replicates, 25)
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+def test_logit_interval_without_variation() -> None:
+    for patients in (20, 128):
+        low, high = logit_interval(1.0, np.ones(9), patients)
+        exact = binomtest(patients, patients).proportion_ci(0.95, "exact")
+        assert (low, high) == pytest.approx((exact.low, exact.high))
+        assert logit_interval(0.0, np.zeros(9), patients) == pytest.approx((0, 1 - exact.low))
+    assert logit_interval(0.5, np.full(9, 0.5) + 1e-16, 20) == pytest.approx((0.5, 0.5), abs=1e-15)
+
+
+def test_logit_interval_undefined_and_wrong_input() -> None:
+    values = np.full(100, 0.7)
+    values[:2] = np.nan
+    assert np.isnan(logit_interval(0.7, values, 30)).all()
+    assert np.isnan(logit_interval(np.nan, np.full(9, 0.7), 30)).all()
+    with pytest.raises(DataError, match=r"outside 0\.\.1"):
+        logit_interval(-0.1, np.full(9, -0.1), 30)
+    with pytest.raises(DataError, match="at least 2 patients"):
+        logit_interval(0.7, np.full(9, 0.7), 1)
+    with pytest.raises(DataError, match="level"):
+        logit_interval(0.7, np.full(9, 0.7), 30, level=95)
+
+
+@given(
+    st.floats(0, 1),
+    st.lists(st.floats(0, 1), min_size=2, max_size=30),
+    st.integers(2, 1000),
+    st.floats(0.01, 0.99),
+)
+@settings(max_examples=200, deadline=None)
+def test_logit_interval_holds_the_figure_inside_0_to_1(
+    value: float, replicates: list[float], patients: int, level: float
+) -> None:
+    low, high = logit_interval(value, replicates, patients, level)
+    assert 0 <= low <= value + 1e-12
+    assert value - 1e-12 <= high <= 1
 
 
 def test_twenty_patients_in_each_class() -> None:

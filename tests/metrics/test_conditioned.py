@@ -133,3 +133,30 @@ def test_wrong_input() -> None:
         position_auroc(maps, masks)
     with pytest.raises(DataError, match=r"map 2: .*1 NaN"):
         conditioned_auroc(maps, masks)
+
+
+def test_one_map_repeated_for_every_image_needs_no_comparison_and_scores_one_half() -> None:
+    masks = np.zeros((6, 8, 8), dtype=bool)
+    masks[np.arange(6), np.arange(6), 2:6] = True
+    one = np.random.default_rng(0).random((8, 8), dtype=np.float32)
+    repeated = PairMatrices.build(np.broadcast_to(one, masks.shape), masks)
+    copied = PairMatrices.build(np.stack([one] * 6), masks)
+    assert (repeated.K == copied.K).all()
+    assert (repeated.D == copied.D).all()
+    assert repeated.auroc() == 0.5
+
+
+def test_only_the_truth_of_chosen_images_counts_as_positive() -> None:
+    generator = np.random.default_rng(1)
+    maps, masks = generator.random((7, 6, 6)), generator.random((7, 6, 6)) < 0.4
+    chosen = np.array([True, True, False, False, True, False, False])
+    matrices = PairMatrices.build(maps, masks)
+    wins = pairs = 0.0
+    for y, x in np.ndindex(6, 6):
+        for i in np.flatnonzero(chosen & masks[:, y, x]):
+            for j in np.flatnonzero(~masks[:, y, x]):
+                wins += maps[i, y, x] > maps[j, y, x]
+                pairs += 1
+    assert matrices.auroc(positives=chosen) == pytest.approx(wins / pairs)
+    twice = np.stack([np.ones(7), 2 * np.ones(7)])
+    assert matrices.auroc(twice, positives=chosen) == pytest.approx([wins / pairs] * 2)

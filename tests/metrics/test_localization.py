@@ -1,11 +1,11 @@
-"""Pointing game, AUROC within an image, and overlap."""
+"""Pointing game and AUROC within an image."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from vitad_med.errors import DataError
-from vitad_med.metrics.localization import image_aurocs, iou, mean_image_auroc, pointing_hits, weighted_mean
+from vitad_med.metrics.localization import image_aurocs, mean_image_auroc, pointing_hits, weighted_mean
 
 
 def test_pointing_game_averages_ties() -> None:
@@ -36,14 +36,6 @@ def test_weighted_mean_repeats_images_and_drops_undefined_ones() -> None:
     np.testing.assert_allclose(means[:2], [2 / 3, (2.4 + 1) / 4])
     assert np.isnan(means[2])
     assert weighted_mean(values) == pytest.approx(2 / 3)
-
-
-def test_iou_equals_scikit_learn() -> None:
-    generator = np.random.default_rng(1)
-    maps, masks = generator.random((4, 9, 9)), generator.random((4, 9, 9)) < 0.4
-    expected = [jaccard_score(masks[i].ravel(), (maps[i] >= 0.6).ravel()) for i in range(4)]
-    np.testing.assert_allclose(iou(maps, masks, 0.6), expected)
-    assert np.isnan(iou(maps[:1], np.zeros_like(masks[:1]), 2.0)[0])
 
 
 def test_wrong_input() -> None:

@@ -5,35 +5,29 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow.telemetry
 import torch
 from ignite.engine import Engine
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from monai.bundle import ConfigParser
 from monai.handlers import MLFlowHandler
-from monai.utils import path_to_sqlite_uri
 
 from vitad_med.bundles.provenance import git_commit, publishable, without_paths
 from vitad_med.bundles.running import running_parser
 from vitad_med.bundles.tracked_numbers import document_numbers, flat_numbers
+from vitad_med.bundles.tracking_store import artifact_location, is_off, key_decides, prepare_store, unusable
 from vitad_med.checkpoint import atomic_path
 from vitad_med.data.registry import PUBLIC_SOURCES
-from vitad_med.errors import ConfigError, StorageError
 
 PRIVATE_KEYS = frozenset({"tracking_uri"})  # may carry a password
 PATH_KEYS = frozenset({"dataset_dir", "output_dir", "cache_dir", "identifier_key_file", "initial_model"})
-DATABASE = "mlflow.db"
 RUN_FILE = "mlflow_run.json"
 STATUS = {kind: RunStatus.to_string(kind) for kind in (RunStatus.FINISHED, RunStatus.KILLED)}
-HTTP_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 MAX_PARAM_LENGTH = 500
 
 logger = logging.getLogger(__name__)
@@ -54,7 +48,7 @@ class TrackingHandler(MLFlowHandler):
         kind: ``train`` or ``evaluate``, the run's name.
         params: scalars by name.
         config: resolved config, logged as ``config.json``.
-        metrics_file: metrics document (schema vitad_med/metrics/1) to log at the end.
+        metrics_file: metrics document (schema vitad_med/metrics/2) to log at the end.
         figures_file: JSON object whose real numbers are logged at the end under their own names.
         pictures: files or folders to log at the end.
     """
@@ -76,7 +70,7 @@ class TrackingHandler(MLFlowHandler):
         figures_file: Path | None = None,
         pictures: Sequence[Path] = (),
     ) -> None:
-        with _key_decides():
+        with key_decides():
             super().__init__(
                 tracking_uri=tracking_uri,
                 iteration_log=False,
@@ -84,9 +78,7 @@ class TrackingHandler(MLFlowHandler):
                 run_name=kind,
                 artifacts=list(pictures),
                 close_on_complete=True,
-                artifact_location=(output_dir.resolve() / "mlflow").as_uri()
-                if tracking_uri.startswith("sqlite")
-                else None,
+                artifact_location=artifact_location(tracking_uri, output_dir),
             )
         self.run_file = output_dir / RUN_FILE
         self.params = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
@@ -112,10 +104,7 @@ class TrackingHandler(MLFlowHandler):
             self._log_params(self._new_params(engine.state.epoch))
             self.client.log_dict(self._run_id, dict(self.config), "config.json")
         except (MlflowException, OSError) as error:
-            raise ConfigError(
-                f"tracking does not work ({without_paths(str(error).splitlines()[0])[:200]}): "
-                "correct --tracking_uri, or use --tracking_uri none"
-            ) from error
+            raise unusable(error) from error
 
     def epoch_completed(self, engine: Engine) -> None:
         """Log every real number in ``engine.state.metrics``, nested names joined by ``/``."""
@@ -211,18 +200,10 @@ def track(
         ConfigError: ``tracking_uri`` is of no supported kind.
         StorageError: ``output_dir`` cannot be made.
     """
-    if tracking_uri.lower() == "none" or _rank() > 0:
+    if is_off(tracking_uri) or _rank() > 0:
         return None
     folder = Path(output_dir)
-    uri = _store_uri(tracking_uri, folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make output_dir '{folder}': {error.strerror}; choose another") from error
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    mlflow.telemetry.set_telemetry_client()
-    for name in ("alembic", "mlflow.store.db.utils"):  # they report each table of a new database
-        logging.getLogger(name).setLevel(logging.WARNING)
+    uri = prepare_store(tracking_uri, folder)
     params, config = _settings(public=data in PUBLIC_SOURCES)
     params["vitad_med"] = version("vitad-med")
     params["torch"] = torch.__version__
@@ -266,29 +247,6 @@ def _settings(public: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         if isinstance(current, (str, bool, int, float, Path)) and not key.startswith("_"):
             params[key] = publishable(current)
     return params, publishable(raw)
-
-
-def _store_uri(tracking_uri: str, folder: Path) -> str:
-    if tracking_uri == "sqlite":
-        return path_to_sqlite_uri(folder / DATABASE)
-    if tracking_uri.startswith(("http://", "https://")):
-        for name, value in HTTP_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        return tracking_uri
-    if tracking_uri.startswith("sqlite:///"):
-        return tracking_uri
-    raise ConfigError(f"--tracking_uri is {tracking_uri!r}, but must be 'sqlite', 'none' or a sqlite/http(s) URI")
-
-
-@contextmanager
-def _key_decides() -> Iterator[None]:
-    """Hide MLFLOW_TRACKING_URI, which MONAI's handler prefers to its argument: the config key says where data goes."""
-    hidden = os.environ.pop("MLFLOW_TRACKING_URI", None)
-    try:
-        yield
-    finally:
-        if hidden is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = hidden
 
 
 def _rank() -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vitad_med import __version__
-from vitad_med.cli import data, demo, version
+from vitad_med.cli import calibrate, compare, data, demo, report, version
 from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
@@ -16,6 +16,9 @@ EXAMPLES = """\
 examples:
   vitad-med demo                          train on examples/nih_mini, evaluate, print the table
   vitad-med data check DIR                look for mistakes in a data set before training on it
+  vitad-med report RUN --out DIR          cohort localization report of an evaluation, or of any scores and maps
+  vitad-med compare RUN_A RUN_B --out DIR is one run better than another on the same images
+  vitad-med calibrate DIR --bundle BUNDLE set the threshold on a site's own normal images
   vitad-med version                       library versions, devices, threads, bf16 support
 
 Training and evaluation of a bundle go through MONAI:
@@ -32,7 +35,7 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (demo, data, version):
+    for module in (demo, data, report, compare, calibrate, version):
         module.add_command(commands)
     return parser
 

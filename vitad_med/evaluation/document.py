@@ -16,7 +16,7 @@ from vitad_med.evaluation.cohorts import parse_key
 from vitad_med.evaluation.files import write_text
 from vitad_med.evaluation.null_maps import MAPS
 
-SCHEMA = "vitad_med/metrics/1"
+SCHEMA = "vitad_med/metrics/2"
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_auroc_conditioned", "metadata_null_auroc")
 LOCALIZATION_METRICS = ("pixel_auroc", "pixel_ap", "position_auroc", "conditioned_auroc", "pointing_game")
@@ -39,7 +39,10 @@ class Value(TypedDict):
 
 
 class Cohort(TypedDict):
-    """One cohort: counts, metrics, and the null maps' metrics on the same localized images."""
+    """One cohort: counts, metrics, the null maps' metrics on the same localized images, and the paired differences.
+
+    ``differences`` are of ``conditioned_auroc``, method minus null map, by ``<map>`` and ``<map> inverted``.
+    """
 
     n_images: int
     n_patients: int
@@ -47,6 +50,7 @@ class Cohort(TypedDict):
     n_localized: int
     metrics: dict[str, Value]
     nulls: dict[str, dict[str, float | None]]
+    differences: dict[str, Value]
 
 
 class Document(TypedDict):
@@ -134,15 +138,23 @@ def _check_cohort(cohort: Any, where: str) -> None:
         _require(_is_count(cohort[key]), f"{where}.{key}", "a whole number of at least 0")
     _require_keys(cohort["metrics"], METRICS, f"{where}.metrics")
     for name, value in cohort["metrics"].items():
-        _check_value(value, f"{where}.metrics.{name}")
+        check_value(value, f"{where}.metrics.{name}")
     _require_keys(cohort["nulls"], MAPS, f"{where}.nulls")
     for name, figures in cohort["nulls"].items():
         _require_keys(figures, LOCALIZATION_METRICS, f"{where}.nulls.{name}")
         for metric, figure in figures.items():
             _require(figure is None or _is_fraction(figure), f"{where}.nulls.{name}.{metric}", "null or in 0..1")
+    _require(isinstance(cohort["differences"], dict), f"{where}.differences", "an object with keys")
+    for name, value in cohort["differences"].items():
+        check_value(value, f"{where}.differences.{name}", lowest=-1.0)
 
 
-def _check_value(value: Any, where: str) -> None:
+def check_value(value: Any, where: str, lowest: float = 0.0, highest: float = 1.0) -> None:
+    """Check one figure; differences lie in -1..1.
+
+    Raises:
+        DataError: naming ``where`` and what is wrong.
+    """
     _require_keys(value, Value.__annotations__, where)
     _require(_is_count(value["n"]), f"{where}.n", "a whole number of at least 0")
     triple = [value["value"], value["low"], value["high"]]
@@ -150,11 +162,13 @@ def _check_value(value: Any, where: str) -> None:
         _require(isinstance(value["reason"], str) and value["reason"] != "", f"{where}.reason", "null or text")
         _require(triple == [None, None, None], where, "null in value, low and high, because it has a reason")
         return
-    _require(_is_fraction(value["value"]), f"{where}.value", "in 0..1, because it has no reason")
+    bounds = f"{lowest:g}..{highest:g}"
+    _require(_is_within(value["value"], lowest, highest), f"{where}.value", f"in {bounds}, because it has no reason")
     _require((value["low"] is None) == (value["high"] is None), where, "an interval with both ends or none")
     if value["low"] is not None:
-        inside = _is_fraction(value["low"]) and _is_fraction(value["high"]) and value["low"] <= value["high"]
-        _require(inside, where, "an interval inside 0..1")
+        ends = [value["low"], value["high"]]
+        inside = all(_is_within(end, lowest, highest) for end in ends) and ends[0] <= ends[1]
+        _require(inside, where, f"an interval inside {bounds}")
 
 
 def _check_cohort_key(key: str) -> None:
@@ -182,5 +196,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_fraction(value: Any) -> bool:
+    return _is_within(value, 0.0, 1.0)
+
+
+def _is_within(value: Any, lowest: float, highest: float) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 0 <= value <= 1
+    return is_number and math.isfinite(value) and lowest <= value <= highest

@@ -9,7 +9,8 @@ import numpy as np
 from vitad_med.data.case import UNKNOWN, Case
 from vitad_med.errors import DataError
 from vitad_med.evaluation.document import IMAGE_METRICS, Value, scored, unscored
-from vitad_med.metrics.bootstrap import interval, no_interval_reason
+from vitad_med.evaluation.intervals import LEVEL, fewest_patients, figure_interval
+from vitad_med.metrics.bootstrap import no_interval_reason
 from vitad_med.metrics.image import (
     image_auroc,
     image_average_precision,
@@ -32,15 +33,24 @@ class ImageFigures:
         scores: finite float [N].
         weights: bootstrap weights [R, N].
         min_patients: patients that each class needs for a figure at all.
+        level: of the intervals.
     """
 
-    def __init__(self, cases: Sequence[Case], scores: np.ndarray, weights: np.ndarray, min_patients: int) -> None:
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        scores: np.ndarray,
+        weights: np.ndarray,
+        min_patients: int,
+        level: float = LEVEL,
+    ) -> None:
         self.labels = np.array([case.label for case in cases])
         self.patients = np.array([case.patient_id for case in cases])
         self.strata = view_age_strata(cases)
         self.scores = scores
         self.weights = weights
         self.min_patients = min_patients
+        self.level = level
         self.null_scores: np.ndarray | None = None
         self.null_reason = "no age, sex or view is known"
         if any(case.age is not None or case.sex != UNKNOWN or case.view != UNKNOWN for case in cases):
@@ -96,14 +106,10 @@ class ImageFigures:
         if not few:
             weights = self.weights[:, index]
             blocks = [metric(*arguments, weights[start : start + _BLOCK]) for start in range(0, len(weights), _BLOCK)]
-            ends = finite_interval(np.concatenate([np.asarray(block) for block in blocks]))
+            replicates = np.concatenate([np.asarray(block) for block in blocks])
+            patients = fewest_patients(self.patients[index], self.labels[index])
+            ends = figure_interval(value, replicates, patients, self.level)
         return scored(value, int(index.sum()), ends)
-
-
-def finite_interval(replicates: np.ndarray) -> tuple[float, float] | None:
-    """Percentile interval, or None where too many replicates have no value."""
-    low, high = interval(replicates)
-    return None if np.isnan(low) else (low, high)
 
 
 def _auroc(

@@ -10,16 +10,22 @@ import numpy as np
 
 from vitad_med.evaluation.document import LOCALIZATION_METRICS
 from vitad_med.metrics.conditioned import PairMatrices, within_image_midranks
+from vitad_med.metrics.counts import (
+    auroc_bound,
+    auroc_from_counts,
+    average_precision_bound,
+    average_precision_from_counts,
+)
 from vitad_med.metrics.exact import exact_auroc_and_average_precision
 from vitad_med.metrics.localization import pointing_hits, weighted_mean
+from vitad_med.metrics.pixel_codes import PixelCodes
 from vitad_med.metrics.pooled import PooledHistograms
-from vitad_med.metrics.streaming import StreamingAUROC
 
-EXACT_PIXELS = 4_000_000
+EXACT_PIXELS = 1_000_000
 """Pooled figures of at most this many pixels are sorted, so they are exact."""
 
-STREAMING_BOUND = 5e-5
-"""Above that, 65,536 levels are counted where the printed bound stays below half a unit of the fourth decimal."""
+COUNTED_BOUND = 5e-5
+"""Above that, 65,536 bins are counted if the largest possible error stays below half a unit of the fourth decimal."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,14 @@ class MapFigures:
         return hits
 
     @cached_property
+    def codes(self) -> PixelCodes:
+        """Bins of all pixels, from which pooled figures of a cohort and of its replicates are counted."""
+        return PixelCodes.build(self.maps, self.masks, self.ignore)
+
+    @cached_property
     def histograms(self) -> PooledHistograms:
         """Per-image histograms that replicates of the pooled figures reweight."""
-        return PooledHistograms.build(self.maps, self.masks, ignore=self.ignore)
+        return self.codes.histograms()
 
     def values(self, index: np.ndarray, metrics: Sequence[str] = LOCALIZATION_METRICS) -> dict[str, float]:
         """Point values of a cohort.
@@ -88,36 +99,36 @@ class MapFigures:
             values["pointing_game"] = float(weighted_mean(self.hits[index]))
         return {name: values[name] for name in metrics}
 
-    def replicates(self, index: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    def replicates(
+        self, index: np.ndarray, weights: np.ndarray, metrics: Sequence[str] = LOCALIZATION_METRICS
+    ) -> dict[str, np.ndarray]:
         """Replicates of the same figures.
 
         Args:
             index: bool [N].
             weights: how often each image occurs, [R, N].
+            metrics: which figures to compute.
 
         Returns:
             Metric name to float64 [R].
         """
         inside = weights * index
-        return {
-            "pixel_auroc": np.asarray(self.histograms.auroc(inside)),
-            "pixel_ap": np.asarray(self.histograms.average_precision(inside)),
-            "position_auroc": np.asarray(self.position.auroc(weights, index)),
-            "conditioned_auroc": np.asarray(self.conditioned.auroc(weights, index)),
-            "pointing_game": np.asarray(weighted_mean(self.hits, inside)),
+        drawn = {
+            "pixel_auroc": lambda: self.histograms.auroc(inside),
+            "pixel_ap": lambda: self.histograms.average_precision(inside),
+            "position_auroc": lambda: self.position.auroc(weights, index),
+            "conditioned_auroc": lambda: self.conditioned.auroc(weights, index),
+            "pointing_game": lambda: weighted_mean(self.hits, inside),
         }
+        return {name: np.asarray(drawn[name]()) for name in metrics}
 
     def _pooled(self, index: np.ndarray) -> tuple[float, float]:
-        everything = bool(index.all()) and self.ignore is None
-        if everything:
-            values, truth = self.maps, self.masks
-        elif self.ignore is None:
-            values, truth = self.maps[index], self.masks[index]
-        else:
+        if int(index.sum()) * self.maps[0].size > EXACT_PIXELS:
+            counts = self.codes.counts(index)
+            if max(auroc_bound(*counts), average_precision_bound(*counts)) < COUNTED_BOUND:
+                return float(auroc_from_counts(*counts)), float(average_precision_from_counts(*counts))
+        values, truth = self.maps[index], self.masks[index]
+        if self.ignore is not None:
             kept = ~self.ignore[index]
-            values, truth = self.maps[index][kept], self.masks[index][kept]
-        if values.size > EXACT_PIXELS:
-            counted = StreamingAUROC.of(values, truth)
-            if max(counted.bound(), counted.average_precision_bound()) < STREAMING_BOUND:
-                return counted.auroc(), counted.average_precision()
+            values, truth = values[kept], truth[kept]
         return exact_auroc_and_average_precision(values[truth], values[~truth])

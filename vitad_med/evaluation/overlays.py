@@ -15,10 +15,10 @@ from matplotlib.patches import Rectangle
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_image, resize
 from vitad_med.evaluation.files import write_bytes
-from vitad_med.evaluation.images_csv import Identifiers, public_names
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.evaluation.verdict import format_figure
 from vitad_med.metrics.metadata import age_band
+from vitad_med.predictions.identifiers import Identifiers, public_names
 
 _IMAGE_SIZE = 448
 _CASES_IN_ROW = 3

@@ -10,11 +10,12 @@ import numpy as np
 
 from vitad_med.data.case import Case
 from vitad_med.evaluation.document import Document, write_metrics
-from vitad_med.evaluation.images_csv import Identifiers, default_identifiers, public_names, write_images_csv
+from vitad_med.evaluation.images_csv import write_images_csv
 from vitad_med.evaluation.overlays import write_overlays
 from vitad_med.evaluation.summary import MIN_PATIENTS, summarize
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.metrics.localization import image_aurocs, pointing_hits
+from vitad_med.predictions.identifiers import Identifiers, default_identifiers, public_names
 
 _logger = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from vitad_med.data.case import Case
 from vitad_med.errors import DataError
 from vitad_med.evaluation import null_maps
-from vitad_med.evaluation.cohorts import cohort_keys, parse_key, select
+from vitad_med.evaluation.cells import MIN_PATIENTS, Truth, make_truths
+from vitad_med.evaluation.cohorts import cohort_keys, select
 from vitad_med.evaluation.document import (
     LOCALIZATION_METRICS,
     SCHEMA,
@@ -20,59 +20,21 @@ from vitad_med.evaluation.document import (
     Value,
     check_document,
     rounded,
-    scored,
     unscored,
     write_metrics,
 )
-from vitad_med.evaluation.image_level import ImageFigures, finite_interval
+from vitad_med.evaluation.image_level import ImageFigures
 from vitad_med.evaluation.inputs import check_inputs
-from vitad_med.evaluation.localization import MapFigures
-from vitad_med.evaluation.truth import finding_truth, grey_images, truth_masks
-from vitad_med.metrics.bootstrap import no_interval_reason, patient_weights
+from vitad_med.evaluation.paired import Paired, map_figure, paired_differences
+from vitad_med.evaluation.truth import grey_images, truth_masks
+from vitad_med.metrics.bootstrap import patient_weights
 from vitad_med.metrics.conditioned import within_image_midranks
 
 __all__ = ["summarize", "write_metrics"]
 
-MIN_PATIENTS = 5
-"""A cell with fewer patients in a class is named, not scored."""
-
 _logger = logging.getLogger(__name__)
 
 POOLED_METRICS = ("pixel_auroc", "pixel_ap")
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """A cohort's localized images among those that share its truth."""
-
-    index: np.ndarray
-    patients: np.ndarray
-
-    def reason(self, min_patients: int) -> str | None:
-        """Why the cell is not scored, or None."""
-        if not self.index.any():
-            return "no localized images"
-        phrase = self._few(min_patients)
-        return None if phrase is None else f"not scored: {phrase.replace('abnormal', 'localized')}"
-
-    def has_interval(self) -> bool:
-        return no_interval_reason(*self._classes(), classes=(1,)) is None
-
-    def _few(self, minimum: int) -> str | None:
-        return no_interval_reason(*self._classes(), classes=(1,), minimum=minimum)
-
-    def _classes(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.patients[self.index], np.ones(int(self.index.sum()), dtype=int)
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """One definition of the truth (every box, or the boxes of one finding) and the cohorts that use it."""
-
-    positions: np.ndarray
-    masks: np.ndarray
-    ignore: np.ndarray | None
-    cells: dict[str, _Cell]
 
 
 def summarize(
@@ -123,9 +85,9 @@ def summarize(
     weights = patient_weights([c.patient_id for c in cases], [c.label for c in cases], replicates, seed)
 
     masks = truth_masks(local_cases, eval_size)
-    truths = _truths(local_cases, masks, {key: inside[localized] for key, inside in members.items()})
-    values = _method_values(truths, maps, weights[:, localized], min_patients)
-    nulls = _null_values(truths, local_cases, masks, images, min_patients)
+    truths = make_truths(local_cases, masks, {key: inside[localized] for key, inside in members.items()})
+    values, own = _method_values(truths, maps, weights[:, localized], min_patients)
+    nulls, differences = _null_values(truths, local_cases, masks, images, weights[:, localized], own, min_patients)
     image_figures = ImageFigures(cases, scores, weights, min_patients)
 
     cohorts: dict[str, Cohort] = {}
@@ -138,6 +100,7 @@ def summarize(
             "n_localized": _cell_size(truths, key),
             "metrics": {**image_figures.cohort(inside), **values[key]},
             "nulls": nulls[key],
+            "differences": differences[key],
         }
     return check_document(
         {
@@ -150,60 +113,50 @@ def summarize(
     )
 
 
-def _truths(cases: Sequence[Case], masks: np.ndarray, members: dict[str, np.ndarray]) -> list[_Truth]:
-    """Group the cohorts by finding: within a group they are subsets of the same images with the same truth."""
-    patients = np.array([case.patient_id for case in cases], dtype=str)
-    findings = {key: parse_key(key).get("finding") for key in members}
-    truths = []
-    for finding in dict.fromkeys(findings.values()):
-        positions, own, ignore = np.arange(len(cases)), masks, None
-        if finding is not None:
-            positions, own, ignore = finding_truth(cases, masks, finding)
-        cells = {
-            key: _Cell(members[key][positions], patients[positions]) for key in members if findings[key] == finding
-        }
-        truths.append(_Truth(positions, own, ignore, cells))
-    return truths
-
-
-def _cell_size(truths: Sequence[_Truth], key: str) -> int:
-    return next(int(truth.cells[key].index.sum()) for truth in truths if key in truth.cells)
+def _cell_size(truths: Sequence[Truth], key: str) -> int:
+    return next(truth.cells[key].n for truth in truths if key in truth.cells)
 
 
 def _method_values(
-    truths: Sequence[_Truth], maps: np.ndarray, weights: np.ndarray, min_patients: int
-) -> dict[str, dict[str, Value]]:
-    """Metrics with intervals of the method's own maps, by cohort."""
+    truths: Sequence[Truth], maps: np.ndarray, weights: np.ndarray, min_patients: int
+) -> tuple[dict[str, dict[str, Value]], dict[str, Paired]]:
+    """Metrics with intervals of the method's own maps, and what differences to them need, by cohort."""
     _logger.info("localization figures of the method on %d localized images", len(maps))
     values: dict[str, dict[str, Value]] = {}
+    paired: dict[str, Paired] = {}
     ranks = within_image_midranks(maps)
     for truth in truths:
-        figures = _figures(truth, maps, ranks)
+        figures = truth.figures(maps, ranks)
         for key, cell in truth.cells.items():
-            n = int(cell.index.sum())
             reason = cell.reason(min_patients)
             if reason is not None:
-                values[key] = {name: unscored(reason, n) for name in LOCALIZATION_METRICS}
+                values[key] = {name: unscored(reason, cell.n) for name in LOCALIZATION_METRICS}
                 continue
             drawn = figures.replicates(cell.index, weights[:, truth.positions]) if cell.has_interval() else {}
-            values[key] = {
-                name: _value(value, n, drawn.get(name)) for name, value in figures.values(cell.index).items()
-            }
-    return values
+            points = figures.values(cell.index)
+            values[key] = {name: map_figure(value, cell, drawn.get(name)) for name, value in points.items()}
+            paired[key] = Paired(points["conditioned_auroc"], drawn.get("conditioned_auroc"))
+    return values, paired
 
 
 def _null_values(
-    truths: Sequence[_Truth],
+    truths: Sequence[Truth],
     cases: Sequence[Case],
     masks: np.ndarray,
     images: np.ndarray | None,
+    weights: np.ndarray,
+    own: dict[str, Paired],
     min_patients: int,
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Figures of the null maps on the same images, by cohort; one stack of maps is in memory at a time."""
+) -> tuple[dict[str, dict[str, dict[str, float | None]]], dict[str, dict[str, Value]]]:
+    """Figures of the null maps on the same images and the method's differences to them, by cohort.
+
+    One stack of maps is in memory at a time.
+    """
     empty: dict[str, float | None] = dict.fromkeys(LOCALIZATION_METRICS)
     nulls = {key: {name: dict(empty) for name in null_maps.MAPS} for truth in truths for key in truth.cells}
+    differences: dict[str, dict[str, Value]] = {key: {} for key in nulls}
     if not any(cell.reason(min_patients) is None for truth in truths for cell in truth.cells.values()):
-        return nulls
+        return nulls, differences
     images = grey_images(cases, masks.shape[-1]) if images is None else images
     for name, build in null_maps.builders(masks, images, [case.patient_id for case in cases]).items():
         _logger.info("null map %s", name)
@@ -212,26 +165,21 @@ def _null_values(
         except DataError as error:
             _logger.warning("null map %s is left out: %s", name, error)
             continue
-        metrics = POOLED_METRICS if name in null_maps.POOLED_ONLY else LOCALIZATION_METRICS
+        pooled_only = name in null_maps.POOLED_ONLY
         # Ranks within the image are their own ranks.
         ranks = maps if name == "brightness_ranked" else within_image_midranks(maps)
         for truth in truths:
-            figures = _figures(truth, maps, ranks)
+            figures = truth.figures(maps, ranks)
             for key, cell in truth.cells.items():
-                if cell.reason(min_patients) is None:
-                    values = figures.values(cell.index, metrics)
-                    nulls[key][name].update({k: None if np.isnan(v) else rounded(v) for k, v in values.items()})
-    return nulls
-
-
-def _figures(truth: _Truth, maps: np.ndarray, ranks: np.ndarray) -> MapFigures:
-    if len(truth.positions) == len(maps):
-        return MapFigures(maps, truth.masks, truth.ignore, ranks)
-    own = maps[truth.positions]
-    return MapFigures(own, truth.masks, truth.ignore, own if ranks is maps else ranks[truth.positions])
-
-
-def _value(value: float, n: int, replicates: np.ndarray | None) -> Value:
-    if np.isnan(value):
-        return unscored("no pixel inside the truth has a counterpart outside it to be compared with", n)
-    return scored(value, n, None if replicates is None else finite_interval(replicates))
+                if cell.reason(min_patients) is not None:
+                    continue
+                values = figures.values(cell.index, POOLED_METRICS if pooled_only else LOCALIZATION_METRICS)
+                nulls[key][name].update({k: None if np.isnan(v) else rounded(v) for k, v in values.items()})
+                if pooled_only:
+                    continue
+                drawn = {}
+                if cell.has_interval():
+                    drawn = figures.replicates(cell.index, weights[:, truth.positions], ("conditioned_auroc",))
+                null = Paired(values["conditioned_auroc"], drawn.get("conditioned_auroc"))
+                differences[key].update(paired_differences(name, own[key], null, cell))
+    return nulls, differences

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitad_med.data.case import UNKNOWN
-from vitad_med.evaluation.cohorts import parse_key
+from vitad_med.evaluation.cohorts import cohort_name, parse_key
 from vitad_med.evaluation.document import Cohort, Document, Value, rounded
 from vitad_med.evaluation.null_maps import BOX_PRIOR_REASON, MAPS
 from vitad_med.evaluation.verdict import MAP_NAMES, best_null, format_figure, format_interval, localization_verdict
@@ -26,7 +26,6 @@ _NAMES_IN_NOTES = {
     "conditioned_auroc": "localization",
 }
 _ANSWER_STYLES = {"yes": "bold green", "no": "bold red", "cannot tell": "yellow"}
-_SEX = {"M": "men", "F": "women"}
 _NOTHING = "-"
 
 
@@ -58,14 +57,6 @@ def _says_nothing(key: str, cohort: Cohort, document: Document) -> bool:
     """Where sex or view is known of no image, the cohort "unknown" would repeat the lines of all images."""
     unknown = set(parse_key(key).values()) == {UNKNOWN}
     return unknown and cohort["n_images"] == document["cohorts"]["all"]["n_images"]
-
-
-def cohort_name(key: str) -> str:
-    """A cohort's key in words: ``women, view AP, age 40-64``."""
-    words = []
-    for axis, value in parse_key(key).items():
-        words.append(_SEX.get(value, f"sex {value}") if axis == "sex" else f"{axis} {value}")
-    return ", ".join(words) or "all"
 
 
 def _image_table(cohorts: dict[str, Cohort]) -> Table:
@@ -121,7 +112,7 @@ def _verdicts(cohorts: dict[str, Cohort]) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column()
     for key, cohort in cohorts.items():
-        verdict = localization_verdict(cohort)
+        verdict = localization_verdict(cohort["metrics"]["conditioned_auroc"], cohort["differences"])
         style = _ANSWER_STYLES[verdict.answer]
         table.add_row(Text(cohort_name(key), style="bold"), Text(verdict.sentence, style=style))
     title = Text(

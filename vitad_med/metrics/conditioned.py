@@ -11,6 +11,8 @@ and a bootstrap replicate with weights w is w' K w / w' D w.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,8 @@ from vitad_med.metrics.checks import as_maps, as_numpy, as_result, as_weights, r
 _ROWS = 127
 _TILES = 2
 _POSITIONS = 4096
+# Each holds two matrices over pairs of images.
+_THREADS = 4
 
 
 def within_image_midranks(
@@ -90,37 +94,63 @@ class PairMatrices:
             masks: bool or 0/1 array [N, H, W], the truth.
             ignore: bool or 0/1 array [N, H, W]; there an image is neither positive nor negative, e.g. inside boxes of
                 other findings.
-            positions: grid positions held in memory at once; the block needs about 10 N positions bytes.
+            positions: grid positions held in memory at once by each of torch's threads (at most 4); a block needs
+                about 10 N positions bytes.
 
         Raises:
             DataError: shapes differ, masks are not binary, or a map value is not finite.
         """
         m, truth = as_maps(maps, masks)
         left_out = None if ignore is None else as_maps(maps, ignore)[1]
-        wins = np.zeros((len(m), len(m)), dtype=np.int64)
-        pairs = np.zeros((len(m), len(m)), dtype=np.float64)
-        for start in range(0, m.shape[1], positions):
-            block = slice(start, start + positions)
-            values = np.ascontiguousarray(m[:, block].T)
-            require_finite(values, "maps")
-            # Whole-number maps would have no value above all others to mark positives with.
-            values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
-            positive = np.ascontiguousarray(truth[:, block].T)
-            negative = ~positive
-            if left_out is not None:
-                kept = ~left_out[:, block].T
-                positive, negative = positive & kept, negative & kept
-            used = positive.any(axis=1)
-            if used.any():
-                _add_block(values[used], positive[used], negative[used], wins, pairs)
-        return cls(wins / 2, pairs)
+        # One map repeated for every image ties everywhere.
+        same = len(m) > 1 and m.strides[0] == 0
 
-    def auroc(self, weights: ArrayLike | None = None, index: ArrayLike | None = None) -> float | NDArray[np.float64]:
+        def compare(starts: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            wins = np.zeros((len(m), len(m)), dtype=np.int64)
+            pairs = np.zeros((len(m), len(m)), dtype=np.float64)
+            for start in starts:
+                block = slice(start, start + positions)
+                values = np.ascontiguousarray(m[:, block].T)
+                require_finite(values, "maps")
+                # Whole-number maps would have no value above all others to mark positives with.
+                values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+                positive = np.ascontiguousarray(truth[:, block].T)
+                negative = ~positive
+                if left_out is not None:
+                    kept = ~left_out[:, block].T
+                    positive, negative = positive & kept, negative & kept
+                used = positive.any(axis=1)
+                if used.any() and same:
+                    pairs += positive.T.astype(np.float32) @ negative.astype(np.float32)
+                elif used.any():
+                    _add_block(values[used], positive[used], negative[used], wins, pairs)
+            return wins, pairs
+
+        # Comparisons of large arrays leave Python's lock, so threads share the blocks. Sums of whole numbers do not
+        # depend on their order.
+        starts = range(0, m.shape[1], positions)
+        workers = max(1, min(_THREADS, len(starts), torch.get_num_threads()))
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(compare, [starts[number::workers] for number in range(workers)]))
+        wins, pairs = parts[0]
+        for more_wins, more_pairs in parts[1:]:
+            wins += more_wins
+            pairs += more_pairs
+        return cls(pairs / 2 if same else wins / 2, pairs)
+
+    def auroc(
+        self,
+        weights: ArrayLike | None = None,
+        index: ArrayLike | None = None,
+        positives: ArrayLike | None = None,
+    ) -> float | NDArray[np.float64]:
         """AUROC of a cohort, or of weighted replicates of it: w' K w / w' D w.
 
         Args:
             weights: how often each of the N images occurs, [N] or [R, N]; each once if omitted.
             index: the cohort's images, as positions or as a bool array [N]; all if omitted.
+            positives: bool [N], the images whose truth counts; the others of the cohort are compared with only. All if
+                omitted. It divides the figure by what the truth is like, e.g. the size of the box.
 
         Returns:
             A float, or float64 [R] for weights [R, N]; NaN where no pair exists.
@@ -128,8 +158,9 @@ class PairMatrices:
         chosen = np.arange(len(self.K)) if index is None else np.arange(len(self.K))[np.asarray(index)]
         k, d = self.K[np.ix_(chosen, chosen)], self.D[np.ix_(chosen, chosen)]
         w = np.ones((1, len(chosen))) if weights is None else as_weights(weights, len(self.K))[:, chosen]
-        numerator = np.einsum("rj,rj->r", w @ k, w)
-        denominator = np.einsum("rj,rj->r", w @ d, w)
+        rows = w if positives is None else w * np.asarray(positives, dtype=np.float64)[chosen]
+        numerator = np.einsum("rj,rj->r", rows @ k, w)
+        denominator = np.einsum("rj,rj->r", rows @ d, w)
         values = np.divide(numerator, denominator, out=np.full(len(w), np.nan), where=denominator > 0)
         return as_result(values, weights)
 

@@ -1,4 +1,4 @@
-"""Localization image by image: pointing game, AUROC within an image, overlap at a threshold."""
+"""Localization image by image: pointing game and AUROC within an image."""
 
 from __future__ import annotations
 
@@ -76,20 +76,3 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None) -> float 
     total = w.sum(axis=1)
     means = np.divide(w @ v[np.isfinite(v)], total, out=np.full(len(w), np.nan), where=total > 0)
     return as_result(means, weights)
-
-
-def iou(maps: ArrayLike | torch.Tensor, masks: ArrayLike | torch.Tensor, threshold: float) -> NDArray[np.float64]:
-    """Intersection over union of {map >= threshold} with the truth, float64 [N]; NaN where both are empty.
-
-    Arguments and errors as in :func:`pointing_hits`; set the threshold on normal images.
-    """
-    m, truth = as_maps(maps, masks)
-    values = np.full(len(m), np.nan)
-    for number, inside in enumerate(truth):
-        image = np.asarray(m[number])
-        require_finite(image, f"map {number}")
-        marked = image >= threshold
-        union = np.count_nonzero(marked | inside)
-        if union:
-            values[number] = np.count_nonzero(marked & inside) / union
-    return values

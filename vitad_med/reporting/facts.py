@@ -46,9 +46,9 @@ def method_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         (
             "Intervals",
-            f"{level}, percentiles of {settings['replicates']} bootstrap replicates that resample patients, shared "
-            f"by all figures, seed {settings['seed']}. No interval under {settings['interval_patients']} patients in a "
-            "class.",
+            f"{level}, on the logit scale, from {settings['replicates']} bootstrap replicates that resample patients, "
+            f"shared by all figures; expanded percentiles for differences; seed {settings['seed']}. No interval under "
+            f"{settings['interval_patients']} patients in a class.",
         ),
         (
             "Smallest cell",

@@ -16,14 +16,14 @@ from PIL import Image
 from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_stored, resize
-from vitad_med.evaluation.images_csv import (
+from vitad_med.outputs import AnomalyOutput
+from vitad_med.predictions.identifiers import (
     Identifiers,
     default_identifiers,
     public_names,
     read_identifier_key,
     safe_cell,
 )
-from vitad_med.outputs import AnomalyOutput
 
 logger = logging.getLogger(__name__)
 
