@@ -149,7 +149,6 @@ def test_text_stands_out_from_what_is_behind_it(theme: str) -> None:
 
 
 def test_text_of_a_report_never_becomes_markup(report: dict[str, Any], rows: list[Row]) -> None:
-    report["cohorts"]["all"]["name"] = ATTACK
     report["cohorts"]["sex=M"]["name"] = ATTACK
     report["cohorts"]["all"]["verdict"]["sentence"] = ATTACK
     report["method"]["name"] = report["data"]["name"] = ATTACK
@@ -207,11 +206,11 @@ def test_pictures_of_a_site_carry_a_warning(
     assert warning not in render_page(report, rows)
 
 
-def test_more_cohorts_than_lines_are_owned_up_to(report: dict[str, Any], rows: list[Row]) -> None:
+def test_cohorts_whose_curves_are_not_drawn_are_owned_up_to(report: dict[str, Any], rows: list[Row]) -> None:
     roc = report["curves"]["roc"]
     for number in range(6):
         roc[f"group={number}"] = roc["sex=M"]
-    assert "The first 5 cohorts are drawn; report.json has 4 more." in render_page(report, rows)
+    assert "Curves of 7 more cohorts are in report.json." in render_page(report, rows)
 
 
 def test_a_table_of_scores_alone_makes_a_page(sample: ModuleType, rows: list[Row]) -> None:

@@ -55,6 +55,8 @@ def render_page(report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequ
         DataError: the report is of another schema, lacks what no page can do without, or a thumbnail has no row.
     """
     _check(report, rows, thumbnails)
+    cohorts = report["cohorts"]
+    report = {**report, "cohorts": {**cohorts, "all": {**cohorts["all"], "name": "all images"}}}
     styles = Styles()
     context = _context(report, rows, thumbnails, styles)
     css = Markup(_style_sheet(styles))

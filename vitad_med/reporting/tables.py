@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitad_med.evaluation.cohorts import ALL
-from vitad_med.reporting.names import LOCALIZATION, METRICS, metric_name, null_name
+from vitad_med.reporting.names import LOCALIZATION, METRICS, axes_of, metric_name, null_key, null_name
 from vitad_med.reporting.numbers import (
     NOTHING,
     Cell,
@@ -56,11 +56,6 @@ def _letter(number: int) -> str:
     """a, b, ... z, aa, ab, ..."""
     first, last = divmod(number, 26)
     return (_letter(first - 1) if first else "") + chr(ord("a") + last)
-
-
-def axes_of(key: str) -> tuple[str, ...]:
-    """Axes of a cohort key: ``sex=F,view=AP`` has sex and view; ``all`` has none."""
-    return () if key == ALL else tuple(part.split("=")[0] for part in key.split(","))
 
 
 def image_table(report: Mapping[str, Any]) -> Table:
@@ -173,9 +168,9 @@ def best_null(cohort: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any] 
     name = (cohort.get("verdict") or {}).get("null")
     if not name:
         return None, None
-    base = name.removesuffix(" inverted")
+    base, inverted = null_key(name)
     figure = ((cohort.get("nulls") or {}).get(base) or {}).get("conditioned_auroc")
-    if not has_value(figure) or base == name:
+    if not has_value(figure) or not inverted:
         return name, figure
     ends = {"low": figure.get("high"), "high": figure.get("low"), "value": figure["value"]}
     return name, {**figure, **{key: None if value is None else 1 - value for key, value in ends.items()}}
