@@ -23,7 +23,7 @@ LEVELS = (
     {"evaluation"},
     {"calibration"},
     {"reporting"},
-    {"scoring"},
+    {"comparison", "scoring"},
     {"bundles"},
     {"cli"},
 )

@@ -17,14 +17,14 @@ from mlflow.entities import Run
 from vitad_med.bundles.track_report import REPORT_FILES, report_params, track_report
 from vitad_med.bundles.tracked_numbers import metric_name, report_numbers
 from vitad_med.errors import ConfigError
-from vitad_med.evaluation.report_document import check_report
+from vitad_med.reporting.document.document import check_report
 
 Build = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def samples(repo_root: Path) -> dict[str, Build]:
-    module = runpy.run_path(str(repo_root / "tests" / "evaluation" / "sample_report.py"))
+    module = runpy.run_path(str(repo_root / "tests" / "reporting" / "sample_report.py"))
     return {name: module[name] for name in ("sample_report", "without_localization", "suppressed")}
 
 
@@ -72,7 +72,7 @@ def test_figures_settings_and_files_are_there(samples: dict[str, Build], out: Pa
     assert "all/null/box_prior/conditioned_auroc" not in metrics
     assert metrics.keys() == report_numbers(report).keys()
     params = run.data.params
-    assert (params["replicates"], params["cohorts"]) == ("2000", "sex,view,sex+view,scanner")
+    assert (params["replicates"], params["cohorts"]) == ("2000", "sex,view,sex:view,scanner")
     assert (params["method.model_digest"], params["data.name"]) == ("5e1f" * 16, "nih_chestxray14")
     assert artifacts(out) == set(REPORT_FILES)
     tracked = json.dumps([params, dict(run.data.tags)])

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from vitad_med.cli import main
-from vitad_med.cli.compare import cohort_axes
 
 
 @pytest.fixture(scope="module")
 def write_run(repo_root: Path) -> Callable[..., Any]:
-    module = runpy.run_path(str(repo_root / "tests" / "evaluation" / "runs.py"))
+    module = runpy.run_path(str(repo_root / "tests" / "comparison" / "runs.py"))
     return module["write_run"]  # type: ignore[no-any-return]
 
 
@@ -29,12 +28,12 @@ def runs(tmp_path: Path, write_run: Callable[..., Any]) -> tuple[str, str]:
 
 def test_files_table_and_sentences(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "out"
-    words = ["compare", *runs, "--out", str(out), "--cohorts", "sex,sex+view", "--replicates", "600"]
+    words = ["compare", *runs, "--out", str(out), "--cohorts", "sex,sex:view", "--replicates", "600"]
     assert main(words) == 0
     shown = capsys.readouterr().out
     document = json.loads((out / "compare.json").read_text())
     assert list(document["cohorts"])[:4] == ["all", "sex=M", "sex=F", "sex=M,view=PA"]
-    assert document["settings"]["cohorts"] == ["sex", "sex+view"]
+    assert document["settings"]["cohorts"] == ["sex", "sex:view"]
     assert (document["a"]["method"], document["b"]["method"]) == ("first", "second")
     assert "In all images, B localizes better than A: yes (" in " ".join(shown.split())
     assert "second" in shown
@@ -94,8 +93,3 @@ def test_a_missing_run_and_an_output_that_is_a_file_are_named(
     words = ["compare", *runs, "--out", str(tmp_path / "file" / "out"), "--replicates", "10"]
     assert main(words) == 2
     assert "--out" in capsys.readouterr().err
-
-
-def test_axes_of_the_option() -> None:
-    assert cohort_axes("sex, view,sex + view") == (("sex",), ("view",), ("sex", "view"))
-    assert cohort_axes("") == ()

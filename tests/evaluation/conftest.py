@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -54,11 +51,3 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """80 patients: 40 with normal and 40 with boxed images."""
     return Study(tmp_path_factory.mktemp("study"), 80)
-
-
-@pytest.fixture(scope="session")
-def samples() -> dict[str, Callable[[], dict[str, Any]]]:
-    """Builders of sample reports by name; each call gives a report of its own."""
-    module = runpy.run_path(str(Path(__file__).with_name("sample_report.py")))
-    names = {"full": "sample_report", "unlocalized": "without_localization", "suppressed": "suppressed"}
-    return {name: module[function] for name, function in names.items()}

@@ -220,6 +220,8 @@ def difference(value: float, low: float | None, high: float | None) -> Value:
         ({"brightness": (0.05, 0.01, 0.09), "centre_blob": (0.06, -0.1, 0.2)}, "cannot tell", "not shown"),
         ({"brightness": (-0.05, -0.09, -0.01)}, "no", "does not localize better than brightness, it is worse"),
         ({"brightness inverted": (-0.05, -0.09, -0.01)}, "no", "does not localize better than brightness inverted"),
+        # Without the images brightness is not compared, and position alone is not the question.
+        ({"centre_blob": (0.15, 0.1, 0.2)}, "cannot tell", "better than position alone, but brightness was not"),
         ({"brightness": (0.05, None, None)}, "cannot tell", "too few patients to tell: .650 against .600 (brightness)"),
         ({}, "cannot tell", "cannot tell: no null map"),
     ],

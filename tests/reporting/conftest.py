@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import runpy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,3 +44,11 @@ def rows(sample: ModuleType, cases: list[Case]) -> list[Row]:
 @pytest.fixture(scope="session")
 def thumbnails(sample: ModuleType, cases: list[Case], rows: Sequence[Row]) -> list[Thumbnail]:
     return sample.sample_thumbnails(cases, rows, 8)
+
+
+@pytest.fixture(scope="session")
+def samples() -> dict[str, Callable[[], dict[str, Any]]]:
+    """Builders of sample reports by name; each call gives a report of its own."""
+    module = runpy.run_path(str(Path(__file__).with_name("sample_report.py")))
+    names = {"full": "sample_report", "unlocalized": "without_localization", "suppressed": "suppressed"}
+    return {name: module[function] for name, function in names.items()}

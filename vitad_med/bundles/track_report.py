@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from vitad_med.bundles.provenance import publishable, without_paths
 from vitad_med.bundles.tracked_numbers import report_numbers
 from vitad_med.bundles.tracking_store import artifact_location, is_off, key_decides, prepare_store, unusable
-from vitad_med.evaluation.report_types import Report
+from vitad_med.reporting.document.types import Report
 
 REPORT_FILES = ("report.json", "cohorts.csv", "model_card.md", "reporting_checklist.md", "report.html")
 WITH_PICTURES = frozenset({".html", ".png", ".jpg", ".jpeg", ".svg"})

@@ -12,7 +12,7 @@ import torch
 
 from vitad_med.errors import DataError
 from vitad_med.evaluation.document import SCHEMA
-from vitad_med.evaluation.report_types import Report
+from vitad_med.reporting.document.types import Report
 
 _UNFIT = re.compile(r"[^\w\-. :]")
 

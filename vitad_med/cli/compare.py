@@ -30,7 +30,7 @@ compare.json and compare.csv, prints the table and one sentence a cohort."""
 EXAMPLES = """\
 examples:
   vitad-med compare outputs/first outputs/second --out outputs/compared
-  vitad-med compare outputs/first theirs --cohorts sex,view,sex+view --out compared
+  vitad-med compare outputs/first theirs --cohorts sex,view,sex:view --out compared
   vitad-med compare outputs/first theirs --common --out compared
 """
 
@@ -47,7 +47,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("run_b", metavar="RUN_B", help="the run that may be better")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument(
-        "--cohorts", default="sex,view", metavar="AXES", help="joined by comma, crossed by + (default: %(default)s)"
+        "--cohorts", default="sex,view", metavar="AXES", help="joined by comma, crossed by colon (default: %(default)s)"
     )
     parser.add_argument("--common", action="store_true", help="leave out images that one of the runs lacks")
     parser.add_argument("--drop-invalid", action="store_true", help="leave out images whose score or map is not finite")
@@ -65,15 +65,16 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read both runs, compare, write, print."""
     # The statistics take seconds to import; --help does not wait for them.
-    from vitad_med.evaluation.compare import compare_runs
-    from vitad_med.evaluation.comparison_document import write_comparison
-    from vitad_med.evaluation.comparison_table import render
+    from vitad_med.comparison.compare import compare_runs
+    from vitad_med.comparison.document import write_comparison
+    from vitad_med.comparison.table import render
+    from vitad_med.evaluation.cohorts import parse_axes
     from vitad_med.predictions.identifiers import read_identifier_key
     from vitad_med.predictions.reader import read_predictions
 
     if options.seed < 0:
         raise ConfigError(f"--seed is {options.seed}, but must be at least 0.")
-    by = cohort_axes(options.cohorts)
+    by = parse_axes(options.cohorts)
     key = read_identifier_key(options.identifier_key_file) or _INTERNAL_KEY
     a, b = (
         read_predictions(path, eval_size=options.eval_size, drop_invalid=options.drop_invalid, identifier_key=key)
@@ -88,9 +89,3 @@ def run(options: argparse.Namespace) -> int:
     write_comparison(folder, comparison)
     Console(file=sys.stdout, width=max(MIN_WIDTH, shutil.get_terminal_size().columns)).print(render(comparison))
     return OK
-
-
-def cohort_axes(text: str) -> tuple[tuple[str, ...], ...]:
-    """Axes of ``sex,view,sex+view``: entries joined by comma, axes crossed by plus; nothing for the whole alone."""
-    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
-    return tuple(tuple(axis.strip() for axis in entry.split("+")) for entry in entries)

@@ -105,13 +105,13 @@ def run(options: argparse.Namespace) -> int:
     from vitad_med.bundles.track_report import track_report
     from vitad_med.calibration import read_calibration
     from vitad_med.evaluation.cohorts import parse_axes
-    from vitad_med.evaluation.model_card import read_metadata
-    from vitad_med.evaluation.report_document import check_report
     from vitad_med.predictions.identifiers import read_identifier_key
     from vitad_med.predictions.reader import read_predictions
     from vitad_med.reporting.analysis.build import build_report
     from vitad_med.reporting.analysis.settings import ReportSettings
+    from vitad_med.reporting.document.document import check_report
     from vitad_med.reporting.terminal import print_summary
+    from vitad_med.reporting.texts.model_card import read_metadata
     from vitad_med.reporting.write import write_report_files
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -62,8 +62,8 @@ def localization_verdict(value: Value, differences: Mapping[str, Value]) -> Verd
 
     ``yes`` when the intervals of the differences to *every* null map, upright and inverted, lie above zero: a method
     that is compared with the best of several must beat them all, and a test of that kind needs no correction for their
-    number (Berger, Technometrics 24, 1982, intersection-union). ``no`` when the whole interval of the difference to the
-    best null map lies below zero. Otherwise ``cannot tell``.
+    number (Berger, Technometrics 24, 1982, intersection-union); brightness must be among them. ``no`` when the whole
+    interval of the difference to the best null map lies below zero. Otherwise ``cannot tell``.
 
     Args:
         value: the method's ``conditioned_auroc``.
@@ -84,6 +84,9 @@ def localization_verdict(value: Value, differences: Mapping[str, Value]) -> Verd
         return Verdict("cannot tell", f"too few patients to tell: {ours} against {theirs} ({name})", key, difference)
     compared = f"{ours} against {theirs} ({name}), difference {format_difference(difference)}"
     if all(other["low"] is not None and other["low"] > 0 for other in scored.values()):
+        if "brightness" not in scored:
+            said = "better than position alone, but brightness was not compared because the images were not given"
+            return Verdict("cannot tell", f"{said}: {compared}", key, difference)
         return Verdict("yes", f"localizes better than position and brightness alone: {compared}", key, difference)
     if difference["high"] < 0:
         return Verdict("no", f"does not localize better than {name}, it is worse: {compared}", key, difference)

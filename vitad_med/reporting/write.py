@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitad_med.evaluation.checklist import write_checklist
-from vitad_med.evaluation.cohorts_csv import write_cohorts_csv
-from vitad_med.evaluation.model_card import write_model_card
-from vitad_med.evaluation.report_document import check_report, write_report
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
+from vitad_med.reporting.document.document import check_report, write_report
 from vitad_med.reporting.images_table import image_rows, worklist_order, write_images_table
 from vitad_med.reporting.page import write_page
 from vitad_med.reporting.records import Thumbnail
+from vitad_med.reporting.texts.checklist import write_checklist
+from vitad_med.reporting.texts.cohorts_csv import write_cohorts_csv
+from vitad_med.reporting.texts.model_card import write_model_card
 from vitad_med.reporting.thumbnails import make_thumbnail, store_thumbnails
 
 _logger = logging.getLogger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.reporting.analysis.conftest import SIDE, StudyOnDisk, make_study
 from vitad_med.errors import ConfigError
-from vitad_med.evaluation.report_document import check_report
 from vitad_med.reporting.analysis.build import Report, build_report
 from vitad_med.reporting.analysis.settings import ReportSettings
+from vitad_med.reporting.document.document import check_report
 
 Settings = Callable[..., ReportSettings]
 
@@ -224,7 +226,11 @@ def test_small_counts_are_not_told_of_data_that_are_not_public(study: StudyOnDis
     for row in study.rows[:2]:
         row["scanner"] = "rare"
     cohorts = build_report(study.read(), settings("scanner")).document["cohorts"]
-    assert cohorts["scanner=rare"]["n_images"] is None
+    rare = cohorts["scanner=rare"]
+    assert rare["n_images"] is None
+    figure = rare["image"]["image_auroc"]
+    assert figure["reason"] in ("no abnormal images", "not scored: fewer than 5 patients with normal images")
+    assert not re.search(r"\b[1-4] patient", json.dumps(rare))
     (study.folder / "run.json").write_text('{"schema": "vitad_med/run/1", "public": true, "identifiers": "clear"}')
     cohorts = build_report(study.read(), settings("scanner")).document["cohorts"]
     assert cohorts["scanner=rare"]["n_images"] == 2

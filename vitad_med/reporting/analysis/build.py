@@ -14,7 +14,6 @@ from vitad_med.data.case import UNKNOWN
 from vitad_med.evaluation.cohorts import cohort_keys, cohort_name, parse_key, select
 from vitad_med.evaluation.document import Value
 from vitad_med.evaluation.image_level import ImageFigures
-from vitad_med.evaluation.report_document import REPORT_SCHEMA as SCHEMA
 from vitad_med.evaluation.verdict import localization_verdict
 from vitad_med.metrics.bootstrap import patient_weights
 from vitad_med.predictions.records import Predictions
@@ -24,6 +23,7 @@ from vitad_med.reporting.analysis.image_curves import delong, roc_curve, score_h
 from vitad_med.reporting.analysis.notes import notes
 from vitad_med.reporting.analysis.settings import ReportSettings
 from vitad_med.reporting.analysis.study import LocalizationStudy, study_localization
+from vitad_med.reporting.document.document import REPORT_SCHEMA as SCHEMA
 
 _logger = logging.getLogger(__name__)
 

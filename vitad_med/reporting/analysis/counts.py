@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def suppress_small_counts(report: dict[str, Any], minimum: int) -> None:
     """Replace counts of fewer than ``minimum`` patients by None, in place: for data that are not public.
 
     A small cell says who it is about to anyone who knows one of the few. Figures of such cells are not given in the
-    first place.
+    first place, and their reasons say "fewer than" in place of the number.
     """
     for cohort in report["cohorts"].values():
         if cohort["n_patients"] < minimum:
@@ -67,3 +68,30 @@ def suppress_small_counts(report: dict[str, Any], minimum: int) -> None:
     for block in [*report["flow"].values(), *report["flow"]["excluded"], point["calibration"], point["check"]]:
         if isinstance(block, dict) and isinstance(block.get("patients"), int) and 0 < block["patients"] < minimum:
             block["images"] = block["patients"] = None
+    _blur_reasons(report, minimum)
+
+
+_FEW = re.compile(r"\b(\d+) patients?\b")
+
+
+def _blur_reasons(part: Any, minimum: int) -> None:
+    """Reasons and verdicts name small numbers of patients; say only that they are small, and withhold ``n``."""
+    if isinstance(part, list):
+        for item in part:
+            _blur_reasons(item, minimum)
+    if not isinstance(part, dict):
+        return
+    for name in ("reason", "sentence"):
+        said = part.get(name)
+        if not isinstance(said, str):
+            continue
+        few = [number for number in _FEW.findall(said) if 0 < int(number) < minimum]
+        for number in few:
+            said = re.sub(rf"\b{number} patients?\b", f"fewer than {minimum} patients", said)
+        if few:
+            # "... with normal images, fewer than 5" would say it twice.
+            part[name] = re.sub(rf"^(.*fewer than {minimum} patients .*), fewer than {minimum}$", r"\1", said)
+        if few and "n" in part:
+            part["n"] = None
+    for value in part.values():
+        _blur_reasons(value, minimum)

@@ -44,8 +44,8 @@ def notes(
     ]
     if skipped_nulls:
         said.append(
-            "The images were not given, so the null maps made of them (brightness, mirror difference) are missing and "
-            "the verdict compares with position alone: it cannot say 'yes' to more than that."
+            "The images were not given, so the null maps made of them (brightness, mirror difference) are missing, and "
+            "no verdict can be 'yes'."
         )
     if calibrated_on_itself:
         said.append(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from vitad_med.data.case import UNKNOWN
-from vitad_med.evaluation.report_document import ALL
-from vitad_med.evaluation.report_text import (
+from vitad_med.reporting.document.document import ALL
+from vitad_med.reporting.document.types import Report
+from vitad_med.reporting.document.wording import (
     METRIC_NAMES,
     cohort_size,
     count_pair,
@@ -14,7 +15,6 @@ from vitad_med.evaluation.report_text import (
     percent,
     threshold_text,
 )
-from vitad_med.evaluation.report_types import Report
 
 Metadata = dict[str, Any]
 

@@ -7,11 +7,11 @@ import io
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
-from vitad_med.evaluation.cohorts_csv import count_cell, number_cell
-from vitad_med.evaluation.figure_rules import Difference, Figure, Number, Share
 from vitad_med.evaluation.files import write_text
-from vitad_med.evaluation.typed_json import between, write_document
 from vitad_med.predictions.identifiers import safe_cell
+from vitad_med.reporting.document.figure_rules import Difference, Figure, Number, Share
+from vitad_med.reporting.document.typed_json import between, write_document
+from vitad_med.reporting.texts.cohorts_csv import count_cell, number_cell
 
 COMPARISON_SCHEMA = "vitad_med/comparison/1"
 COMPARED_COLUMNS = (

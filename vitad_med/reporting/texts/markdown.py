@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vitad_med.evaluation.report_text import NOT_RECORDED
+from vitad_med.reporting.document.wording import NOT_RECORDED
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|~#&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
@@ -27,7 +27,7 @@ def escape(value: Any) -> str:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("vitad_med.evaluation"),
+        loader=PackageLoader("vitad_med.reporting.texts"),
         undefined=StrictUndefined,
         finalize=escape,
         autoescape=False,
@@ -38,5 +38,5 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of ``vitad_med/evaluation/templates``; every value that it prints is escaped."""
+    """Fill a template of ``vitad_med/reporting/texts/templates``; every value that it prints is escaped."""
     return _environment().get_template(template).render(**values)

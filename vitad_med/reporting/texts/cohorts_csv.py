@@ -10,7 +10,7 @@ from typing import Any
 
 from vitad_med.evaluation.files import write_text
 from vitad_med.evaluation.images_csv import safe_cell
-from vitad_med.evaluation.report_types import Report
+from vitad_med.reporting.document.types import Report
 
 COHORT_COLUMNS = (
     "cohort",

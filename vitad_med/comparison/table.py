@@ -7,8 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vitad_med.evaluation.comparison_document import Comparison, Side
-from vitad_med.evaluation.report_text import NOTHING, difference_text, figure_text, images_text, p_text
+from vitad_med.comparison.document import Comparison, Side
+from vitad_med.reporting.document.wording import NOTHING, difference_text, figure_text, images_text, p_text
 
 _TITLES = {
     "conditioned_auroc": "Where is it?  Conditioned AUROC of the maps, and B minus A",

@@ -12,11 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vitad_med.evaluation.checklist_answers import ANSWERS
 from vitad_med.evaluation.files import write_text
-from vitad_med.evaluation.markdown import render
-from vitad_med.evaluation.report_text import NOTHING
-from vitad_med.evaluation.report_types import Report
+from vitad_med.reporting.document.types import Report
+from vitad_med.reporting.document.wording import NOTHING
+from vitad_med.reporting.texts.checklist_answers import ANSWERS
+from vitad_med.reporting.texts.markdown import render
 
 LISTS = ("tripod_ai_2024", "claim_2024")
 ANSWERED = "answered"
@@ -64,7 +64,7 @@ def write_checklist(path: str | Path, report: Report, metadata: dict[str, Any] |
 @cache
 def read_items(name: str) -> dict[str, Any]:
     """One checklist: its name, source, number of items and the items, each with number, section and text."""
-    path = files("vitad_med.evaluation") / "templates" / f"{name}.toml"
+    path = files("vitad_med.reporting.texts") / "templates" / f"{name}.toml"
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 

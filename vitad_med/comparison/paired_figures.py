@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from vitad_med.comparison.document import ComparedFigure, DelongDifference
 from vitad_med.data.case import Case
 from vitad_med.evaluation.cohorts import parse_key
-from vitad_med.evaluation.comparison_document import ComparedFigure, DelongDifference
 from vitad_med.evaluation.document import scored, unscored
-from vitad_med.evaluation.figure_rules import ReportFigure
 from vitad_med.evaluation.localization import MapFigures
 from vitad_med.evaluation.truth import finding_truth
 from vitad_med.metrics.bootstrap import interval, logit_interval
 from vitad_med.metrics.clustered import delong_clustered_covariance
 from vitad_med.metrics.image import image_auroc, image_average_precision
+from vitad_med.reporting.document.figure_rules import ReportFigure
 
 IMAGE = ("image_auroc", "image_ap")
 LOCALIZATION = ("pixel_auroc", "position_auroc", "conditioned_auroc", "pointing_game")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vitad_med.evaluation.document import IMAGE_METRICS
-from vitad_med.evaluation.report_document import REPORT_LOCALIZATION, REPORT_SCHEMA
+from vitad_med.reporting.document.document import REPORT_LOCALIZATION, REPORT_SCHEMA
 
 NAMES = {
     "all": "all images",
@@ -115,7 +115,7 @@ def sample_report() -> dict[str, Any]:
         },
         "created": "2026-11-25T13:00:00Z",
         "settings": {
-            "cohorts": ["sex", "view", "sex+view", "scanner"],
+            "cohorts": ["sex", "view", "sex:view", "scanner"],
             "replicates": 2000,
             "seed": 0,
             "level": 0.95,

@@ -15,10 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vitad_med.data.case import Case
-from vitad_med.errors import ConfigError, DataError
-from vitad_med.evaluation.cohorts import ALL, cohort_keys, select
-from vitad_med.evaluation.comparison_document import (
+from vitad_med.comparison.document import (
     COMPARISON_SCHEMA,
     ComparedCohort,
     ComparedFigure,
@@ -26,9 +23,8 @@ from vitad_med.evaluation.comparison_document import (
     DelongDifference,
     Side,
 )
-from vitad_med.evaluation.comparison_verdict import localizes_better
-from vitad_med.evaluation.matching import Match, match_cases
-from vitad_med.evaluation.paired_figures import (
+from vitad_med.comparison.matching import Match, match_cases
+from vitad_med.comparison.paired_figures import (
     IMAGE,
     LOCALIZATION,
     Drawn,
@@ -39,6 +35,10 @@ from vitad_med.evaluation.paired_figures import (
     localization_figures,
     truth_groups,
 )
+from vitad_med.comparison.verdict import localizes_better
+from vitad_med.data.case import Case
+from vitad_med.errors import ConfigError, DataError
+from vitad_med.evaluation.cohorts import ALL, cohort_keys, select
 from vitad_med.evaluation.table import cohort_name
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.metrics.bootstrap import MINIMUM_PATIENTS, patient_weights
@@ -163,7 +163,7 @@ def compare_runs(
         "b": _side(b, match.only_b),
         "public": sample.public,
         "settings": {
-            "cohorts": ["+".join(axes) for axes in by],
+            "cohorts": [":".join(axes) for axes in by],
             "replicates": replicates,
             "seed": seed,
             "level": level,

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from vitad_med.evaluation.cohorts_csv import write_cohorts_csv
-from vitad_med.evaluation.report_document import check_report
+from vitad_med.reporting.document.document import check_report
+from vitad_med.reporting.texts.cohorts_csv import write_cohorts_csv
 
 Samples = dict[str, Callable[[], dict[str, Any]]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypedDict
 
-from vitad_med.evaluation.typed_json import Rule, between, require
+from vitad_med.reporting.document.typed_json import Rule, between, require
 
 Number = Annotated[int | None, between(0, float("inf"))]
 """A count, null where it is suppressed."""

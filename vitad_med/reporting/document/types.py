@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from vitad_med.evaluation.figure_rules import Alarms, Difference, Figure, Number, Share
-from vitad_med.evaluation.typed_json import Unit
+from vitad_med.reporting.document.figure_rules import Alarms, Difference, Figure, Number, Share
+from vitad_med.reporting.document.typed_json import Unit
 
 
 class Method(TypedDict):

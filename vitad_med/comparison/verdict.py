@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vitad_med.evaluation.comparison_document import ComparedFigure, ComparedVerdict
-from vitad_med.evaluation.report_text import difference_text, p_text
+from vitad_med.comparison.document import ComparedFigure, ComparedVerdict
 from vitad_med.evaluation.verdict import format_figure
+from vitad_med.reporting.document.wording import difference_text, p_text
 
 
 def localizes_better(name: str, compared: ComparedFigure, level: float) -> ComparedVerdict:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from vitad_med.evaluation.checklist import LISTS, read_items, reporting_checklist, write_checklist
-from vitad_med.evaluation.checklist_answers import ANSWERS
+from vitad_med.reporting.texts.checklist import LISTS, read_items, reporting_checklist, write_checklist
+from vitad_med.reporting.texts.checklist_answers import ANSWERS
 
 Samples = dict[str, Callable[[], dict[str, Any]]]
 

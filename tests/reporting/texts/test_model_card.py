@@ -12,9 +12,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from vitad_med.errors import DataError
-from vitad_med.evaluation.markdown import escape
-from vitad_med.evaluation.model_card import model_card, read_metadata, write_model_card
-from vitad_med.evaluation.report_text import threshold_text
+from vitad_med.reporting.document.wording import threshold_text
+from vitad_med.reporting.texts.markdown import escape
+from vitad_med.reporting.texts.model_card import model_card, read_metadata, write_model_card
 
 Samples = dict[str, Callable[[], dict[str, Any]]]
 SECTIONS = [

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from vitad_med.errors import DataError
 from vitad_med.evaluation.document import IMAGE_METRICS
-from vitad_med.evaluation.report_types import Report
-from vitad_med.evaluation.typed_json import check, read_json, require, write_document
+from vitad_med.reporting.document.typed_json import check, read_json, require, write_document
+from vitad_med.reporting.document.types import Report
 
 REPORT_SCHEMA = "vitad_med/report/1"
 ALL = "all"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitad_med.evaluation.report_document import ALL
-from vitad_med.evaluation.report_text import figure_text, sentence
-from vitad_med.evaluation.report_types import Report, ReportCohort
+from vitad_med.reporting.document.document import ALL
+from vitad_med.reporting.document.types import Report, ReportCohort
+from vitad_med.reporting.document.wording import figure_text, sentence
 
 
 def caveats(report: Report) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitad_med.evaluation.report_types import Report
 from vitad_med.evaluation.verdict import MAP_NAMES, format_figure, format_interval
+from vitad_med.reporting.document.types import Report
 
 NOTHING = "-"
 NOT_RECORDED = "not recorded"

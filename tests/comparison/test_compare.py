@@ -13,11 +13,11 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from vitad_med.comparison.compare import PRIMARY, compare_runs
+from vitad_med.comparison.document import write_comparison
+from vitad_med.comparison.paired_figures import IMAGE, LOCALIZATION, Drawn
+from vitad_med.comparison.paired_figures import compared as compare_figure
 from vitad_med.errors import ConfigError, DataError
-from vitad_med.evaluation.compare import PRIMARY, compare_runs
-from vitad_med.evaluation.comparison_document import write_comparison
-from vitad_med.evaluation.paired_figures import IMAGE, LOCALIZATION, Drawn
-from vitad_med.evaluation.paired_figures import compared as compare_figure
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.metrics.bootstrap import interval, patient_weights
 from vitad_med.metrics.conditioned import PairMatrices, conditioned_auroc, position_auroc, within_image_midranks

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from vitad_med.evaluation import checklist_methods as methods
-from vitad_med.evaluation.caveats import caveats
-from vitad_med.evaluation.report_document import ALL
-from vitad_med.evaluation.report_text import (
+from vitad_med.reporting.document.document import ALL
+from vitad_med.reporting.document.types import Report
+from vitad_med.reporting.document.wording import (
     METRIC_NAMES,
     cohort_size,
     count_pair,
@@ -17,7 +16,8 @@ from vitad_med.evaluation.report_text import (
     p_text,
     sentence,
 )
-from vitad_med.evaluation.report_types import Report
+from vitad_med.reporting.texts import checklist_methods as methods
+from vitad_med.reporting.texts.caveats import caveats
 
 Metadata = dict[str, Any]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vitad_med.errors import DataError
-from vitad_med.evaluation.caveats import caveats
 from vitad_med.evaluation.files import write_text
-from vitad_med.evaluation.markdown import render
-from vitad_med.evaluation.report_document import ALL
-from vitad_med.evaluation.report_text import (
+from vitad_med.reporting.document.document import ALL
+from vitad_med.reporting.document.typed_json import read_json
+from vitad_med.reporting.document.types import Report, ReportCohort
+from vitad_med.reporting.document.wording import (
     METRIC_NAMES,
     NOTHING,
     count_pair,
@@ -31,8 +31,8 @@ from vitad_med.evaluation.report_text import (
     sentence,
     threshold_text,
 )
-from vitad_med.evaluation.report_types import Report, ReportCohort
-from vitad_med.evaluation.typed_json import read_json
+from vitad_med.reporting.texts.caveats import caveats
+from vitad_med.reporting.texts.markdown import render
 
 _STEPS = {
     "evaluated": "evaluated",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vitad_med.errors import DataError
-from vitad_med.evaluation.report_document import check_report, read_report, write_report
+from vitad_med.reporting.document.document import check_report, read_report, write_report
 
 Samples = dict[str, Callable[[], dict[str, Any]]]
 

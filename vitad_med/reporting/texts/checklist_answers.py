@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vitad_med.evaluation import checklist_methods as methods
-from vitad_med.evaluation import checklist_results as results
-from vitad_med.evaluation.report_types import Report
+from vitad_med.reporting.document.types import Report
+from vitad_med.reporting.texts import checklist_methods as methods
+from vitad_med.reporting.texts import checklist_results as results
 
 Answer = Callable[[Report, dict[str, Any]], str | None]
 
