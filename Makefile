@@ -40,7 +40,7 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 
 system-deps: ## list the Debian packages that set-up and slow tests use
 	@echo "set-up:     git make python3 python3-venv"
-	@echo "slow tests: none"
+	@echo "slow tests: chromium (the report's page in a browser; without it those tests are skipped)"
 
 clean: ## remove environments, caches and build output (results under outputs/ stay)
 	rm -rf .venv .venv-ci build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -153,6 +153,7 @@ def test_the_wheel_holds_the_whole_package(repo_root: Path, tmp_path: Path) -> N
     assert result.returncode == 0, result.stdout + result.stderr
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("vitad_med/")}
-    code = {path for path in (repo_root / "vitad_med").rglob("*") if path.suffix in (".py", ".safetensors")}
+    kinds = (".py", ".safetensors", ".html", ".css", ".js")
+    code = {path for path in (repo_root / "vitad_med").rglob("*") if path.suffix in kinds}
     expected = {path.relative_to(repo_root).as_posix() for path in code} | {"vitad_med/py.typed"}
     assert held == expected

@@ -256,8 +256,12 @@ def effects() -> dict[str, Any]:
                     "row": row,
                     "column": column,
                     "images": 49 if scored else None,
-                    "conditioned_auroc": figure(value) if scored else nothing("fewer than 5 patients"),
-                    "pointing_game": figure(0.2 + 0.1 * row) if scored else nothing("fewer than 5 patients"),
+                    "conditioned_auroc": figure(value)
+                    if scored
+                    else nothing("fewer than 5 patients have a box that is centred in this field"),
+                    "pointing_game": figure(0.2 + 0.1 * row)
+                    if scored
+                    else nothing("fewer than 5 patients have a box that is centred in this field"),
                 }
             )
     return {"box_area": areas, "position": position}

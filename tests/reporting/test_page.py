@@ -19,6 +19,7 @@ import pytest
 
 from vitad_med.errors import DataError
 from vitad_med.reporting import Row, Thumbnail, render_page, write_page
+from vitad_med.reporting.page import TEMPLATES
 
 VOID = {"meta", "input", "img", "br", "link"}
 ATTACK = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -129,8 +130,25 @@ def test_charts_are_named_described_and_follow_the_colours_of_the_page(page: str
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b|\b(?:black|white)\b", drawn) == []
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(theme: str) -> None:
+    declared = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", (TEMPLATES / f"{theme}.css").read_text()))
+    text = ["ink", "muted", "accent", "warm", "good", "bad", "open", *(f"series-{number}" for number in range(1, 6))]
+    for name in text:
+        for behind in ("surface", "sunken") if name in ("ink", "muted") else ("surface",):
+            light, dark = sorted((luminance(declared[name]), luminance(declared[behind])), reverse=True)
+            # WCAG AA: 4.5 for text.
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (theme, name, behind)
+
+
 def test_text_of_a_report_never_becomes_markup(report: dict[str, Any], rows: list[Row]) -> None:
-    report["cohorts"]["all"]["name"] = ATTACK
     report["cohorts"]["sex=M"]["name"] = ATTACK
     report["cohorts"]["all"]["verdict"]["sentence"] = ATTACK
     report["method"]["name"] = report["data"]["name"] = ATTACK
@@ -178,6 +196,23 @@ def test_suppressed_counts_say_so(report: dict[str, Any], rows: list[Row]) -> No
     assert "&lt;5 patients" in re.findall(r'<figure class="flow">.*?</figure>', page, re.S)[0]
 
 
+def test_pictures_of_a_site_carry_a_warning(
+    report: dict[str, Any], rows: list[Row], thumbnails: list[Thumbnail]
+) -> None:
+    warning = "text burned into them is not removed"
+    assert warning not in render_page(report, rows, thumbnails)
+    report["data"]["public"] = False
+    assert warning in render_page(report, rows, thumbnails)
+    assert warning not in render_page(report, rows)
+
+
+def test_cohorts_whose_curves_are_not_drawn_are_owned_up_to(report: dict[str, Any], rows: list[Row]) -> None:
+    roc = report["curves"]["roc"]
+    for number in range(6):
+        roc[f"group={number}"] = roc["sex=M"]
+    assert "Curves of 7 more cohorts are in report.json." in render_page(report, rows)
+
+
 def test_a_table_of_scores_alone_makes_a_page(sample: ModuleType, rows: list[Row]) -> None:
     page = render_page(sample.bare_report(), rows[:3])
     assert Structure(page).open == []
@@ -187,16 +222,17 @@ def test_a_table_of_scores_alone_makes_a_page(sample: ModuleType, rows: list[Row
         assert absent not in re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S)
 
 
-@pytest.mark.parametrize(
-    "key", ["gaps", "operating_point", "curves", "distributions", "effects", "drift", "notes", "created"]
-)
-@pytest.mark.parametrize("how", ["null", "absent"])
-def test_every_optional_part_may_be_missing(report: dict[str, Any], rows: list[Row], key: str, how: str) -> None:
-    if how == "null":
-        report[key] = None
-    else:
-        del report[key]
+OPTIONAL = ("gaps", "operating_point", "curves", "distributions", "effects", "drift", "notes", "created")
+
+
+@pytest.mark.parametrize("key", OPTIONAL)
+def test_every_optional_part_may_be_absent(report: dict[str, Any], rows: list[Row], key: str) -> None:
+    del report[key]
     assert Structure(render_page(report, rows[:2])).open == []
+
+
+def test_all_optional_parts_may_be_null(report: dict[str, Any], rows: list[Row]) -> None:
+    assert Structure(render_page({**report, **dict.fromkeys(OPTIONAL)}, rows[:2])).open == []
 
 
 def test_one_cohort_and_no_rows_make_a_page(report: dict[str, Any]) -> None:

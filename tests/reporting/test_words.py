@@ -65,6 +65,8 @@ def test_a_figure_without_interval_or_value_says_why() -> None:
     assert figure_cell(None) == Cell(NOTHING)
     assert figure_text(figure(0.5, 0.4, 0.6)) == ".500 (.400 to .600)"
     assert figure_text(figure(0.5, 0.4, 0.6), "percent") == f"50{SPACE}% (40 to 60{SPACE}%)"
+    assert figure_text(figure(0.952, 0.949, 0.955), "percent") == f"95.2{SPACE}% (94.9 to 95.5{SPACE}%)"
+    assert figure_text(figure(11.2, 5.7, 19.1), "plain") == "11 (6 to 19)"
     assert figure_text(figure(None, reason="no box")) == "no box"
 
 
@@ -149,6 +151,14 @@ def test_the_best_null_map_turned_upside_down_scores_one_minus_its_figure(report
     assert (null["value"], null["low"], null["high"]) == pytest.approx((0.6, 0.58, 0.65))
 
 
+@pytest.mark.parametrize("named", ["mirror_difference", "mirror difference", "Mirror difference"])
+def test_a_null_map_is_found_by_its_key_and_in_words(report: dict[str, Any], named: str) -> None:
+    cohort = report["cohorts"]["all"]
+    cohort["verdict"]["null"] = named
+    assert best_null(cohort)[1] == cohort["nulls"]["mirror_difference"]["conditioned_auroc"]
+    assert "(mirror difference) the difference" in answer(report, "where").sentences[1]
+
+
 def test_reasons_become_footnotes_once(report: dict[str, Any]) -> None:
     assert image_table(report).footnotes == {"fewer than 5 normal patients": "a"}
     table = metric_table(report["cohorts"]["all"], "all")
@@ -180,6 +190,13 @@ def test_columns_without_content_are_left_out() -> None:
     data = worklist_data([Row("a", "p", 1.5), Row("b", "q", 1.25)], [])
     assert [column["key"] for column in data["columns"]] == ["image", "patient", "score", "localized"]
     assert static_rows(data)[1][2] == "1.250"
+
+
+def test_scores_that_crowd_are_shown_with_the_digits_that_tell_them_apart() -> None:
+    crowded = worklist_data([Row(str(i), "p", 1 - i * 1e-6) for i in range(50)], [])
+    spread = worklist_data([Row(str(i), "p", i / 50) for i in range(50)], [])
+    assert static_rows(crowded)[1][2] == "0.999999"
+    assert static_rows(spread)[1][2] == "0.0200"
 
 
 def test_words_are_numbered_in_their_order_and_offered_as_filters(rows: list[Row]) -> None:

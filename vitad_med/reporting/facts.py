@@ -48,7 +48,7 @@ def method_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             "Intervals",
             f"{level}, on the logit scale, from {settings['replicates']} bootstrap replicates that resample patients, "
             f"shared by all figures; expanded percentiles for differences; seed {settings['seed']}. No interval under "
-            f"{settings['interval_patients']} patients a class.",
+            f"{settings['interval_patients']} patients in a class.",
         ),
         (
             "Smallest cell",
@@ -93,7 +93,7 @@ def operating_facts(report: Mapping[str, Any]) -> list[str]:
         f"normal images alone: {counts} of {origin}, one image drawn per patient."
     ]
     bound = point.get("bound")
-    if bound:
+    if bound and bound.get("expected") is not None and bound.get("upper") is not None:
         sentences.append(
             "The conformal bound: a normal image of a new patient of the same population raises an alarm with a "
             f"probability of at most {percent(bound['expected'])} on average over calibrations, and with "

@@ -25,8 +25,8 @@ def surviving_gaps(report: Mapping[str, Any]) -> list[str]:
     """One sentence for each gap that survives Holm's correction at the report's level."""
     alpha = _alpha(report)
     return [
-        f"{axis_name(gap['axis'])}, {_metric(gap)}: {'; '.join(_worst(gap))} "
-        f"(p {_after_holm(gap['p_holm'])} after Holm)."
+        f"{axis_name(gap['axis'])}, {_metric(gap)}: {'; '.join(_worst(gap))}; "
+        f"p {_after_holm(gap['p_holm'])} after Holm."
         for gap in report.get("gaps") or []
         if _survives(gap, alpha)
     ]

@@ -18,7 +18,7 @@ def limits_of_use(report: Mapping[str, Any], beats_metadata: bool | None) -> lis
     limits = ["Research software, no medical device: not for decisions about patients."]
     limits.append(_map_limit(cohort))
     npv = rates.get("npv")
-    if has_value(npv):
+    if has_value(npv) and point.get("prevalence") is not None:
         limits.append(
             "Not for ruling disease out: of 100 studies without an alarm "
             f"{plain(100 * (1 - npv['value']))} are abnormal, of 100 studies taken at random "

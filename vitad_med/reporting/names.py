@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vitad_med.evaluation.cohorts import ALL
+
 METRICS = {
     "conditioned_auroc": (
         "Conditioned AUROC",
@@ -62,9 +64,16 @@ def metric_name(metric: str) -> str:
     return METRICS[metric][0] if metric in METRICS else metric
 
 
+def null_key(null: str) -> tuple[str, bool]:
+    """Key of a null map that a report names by its key or in words, and whether it is turned upside down."""
+    base = null.removesuffix(" inverted")
+    in_words = {words.lower(): key for key, (words, _) in NULL_MAPS.items()}
+    return in_words.get(base.lower(), base), base != null
+
+
 def null_name(null: str) -> str:
     """A null map in words, turned upside down or not."""
-    name, inverted = null.removesuffix(" inverted"), null.endswith(" inverted")
+    name, inverted = null_key(null)
     words = NULL_MAPS[name][0] if name in NULL_MAPS else name
     return f"{words}, inverted" if inverted else words
 
@@ -72,3 +81,8 @@ def null_name(null: str) -> str:
 def axis_name(axis: str) -> str:
     """A cohort axis in words."""
     return AXES.get(axis, axis[:1].upper() + axis[1:])
+
+
+def axes_of(key: str) -> tuple[str, ...]:
+    """Axes of a cohort key: ``sex=F,view=AP`` has sex and view; ``all`` has none."""
+    return () if key == ALL else tuple(part.split("=")[0] for part in key.split(","))

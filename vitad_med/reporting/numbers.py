@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -11,6 +11,7 @@ Figure = Mapping[str, Any]
 
 NOTHING = "\N{EN DASH}"
 PERCENT = "\N{NARROW NO-BREAK SPACE}%"
+_NARROW = 2  # an interval of fewer units would vanish without a decimal
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -43,10 +44,9 @@ def fraction(value: float, *, signed: bool = False) -> str:
     return f"+{text}" if signed else text
 
 
-def percent(value: float) -> str:
-    """A share as whole percent, with one decimal below ten: ``24 %``, ``5.5 %``."""
-    share = 100 * value
-    return f"{share:.1f}{PERCENT}" if round(abs(share), 1) < 10 else f"{share:.0f}{PERCENT}"
+def percent(value: float, decimals: int | None = None) -> str:
+    """A share in percent, by default with one decimal below ten: ``24 %``, ``5.5 %``."""
+    return f"{plain(100 * value, decimals)}{PERCENT}"
 
 
 def stated_percent(value: float) -> str:
@@ -54,12 +54,9 @@ def stated_percent(value: float) -> str:
     return f"{100 * value:.4g}{PERCENT}"
 
 
-def plain(value: float) -> str:
-    """A count or rate with one decimal below ten: ``9.6``, ``14``."""
-    return f"{value:.1f}" if round(abs(value), 1) < 10 else f"{value:.0f}"
-
-
-_STYLES = {"fraction": fraction, "percent": percent, "plain": plain}
+def plain(value: float, decimals: int | None = None) -> str:
+    """A count or rate, by default with one decimal below ten: ``9.6``, ``14``."""
+    return f"{value:.{_decimals(value) if decimals is None else decimals}f}"
 
 
 def figure_cell(figure: Figure | None, style: str = "fraction", *, signed: bool = False) -> Cell:
@@ -74,7 +71,7 @@ def figure_cell(figure: Figure | None, style: str = "fraction", *, signed: bool 
         return Cell(NOTHING)
     if not has_value(figure):
         return Cell(NOTHING, note=figure.get("reason") or "not computed")
-    show = _shower(style, signed)
+    show = _shower(figure, style, signed)
     if not has_interval(figure):
         return Cell(show(figure["value"]), note="too few patients for an interval")
     low, high = show(figure["low"]), show(figure["high"])
@@ -106,7 +103,15 @@ def short_digest(digest: str | None) -> str:
     return NOTHING if not digest else digest[:12]
 
 
-def _shower(style: str, signed: bool) -> Any:
+def _shower(figure: Figure, style: str, signed: bool) -> Callable[[float], str]:
+    """How to write a figure and the ends of its interval: all with the same decimals."""
     if style == "fraction":
         return lambda value: fraction(value, signed=signed)
-    return _STYLES[style]
+    scale, write = (100, percent) if style == "percent" else (1, plain)
+    narrow = has_interval(figure) and scale * (figure["high"] - figure["low"]) < _NARROW
+    decimals = 1 if narrow else _decimals(scale * figure["value"])
+    return lambda value: write(value, decimals)
+
+
+def _decimals(value: float) -> int:
+    return 1 if round(abs(value), 1) < 10 else 0

@@ -16,6 +16,7 @@ from vitad_med.errors import DataError
 from vitad_med.evaluation.files import write_text
 from vitad_med.reporting.alarms import alarms_of
 from vitad_med.reporting.charts.canvas import Styles
+from vitad_med.reporting.charts.curves import curve_note
 from vitad_med.reporting.facts import header_facts, method_facts, operating_facts
 from vitad_med.reporting.figures import charts
 from vitad_med.reporting.flow import flow_diagram
@@ -23,7 +24,7 @@ from vitad_med.reporting.gaps import gap_table
 from vitad_med.reporting.names import METRICS, NULL_MAPS
 from vitad_med.reporting.position import position_grid
 from vitad_med.reporting.records import Row, Thumbnail
-from vitad_med.reporting.summary import CONFOUNDING, summary
+from vitad_med.reporting.summary import CONFOUNDING, sentence, summary
 from vitad_med.reporting.tables import (
     box_area_table,
     drift_table,
@@ -54,6 +55,8 @@ def render_page(report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequ
         DataError: the report is of another schema, lacks what no page can do without, or a thumbnail has no row.
     """
     _check(report, rows, thumbnails)
+    cohorts = report["cohorts"]
+    report = {**report, "cohorts": {**cohorts, "all": {**cohorts["all"], "name": "all images"}}}
     styles = Styles()
     context = _context(report, rows, thumbnails, styles)
     css = Markup(_style_sheet(styles))
@@ -120,6 +123,7 @@ def _context(
         "alarms": alarms_of(point),
         "flow": flow_diagram(report["flow"], report["settings"]["min_patients"]),
         "charts": charts(report, styles),
+        "curve_notes": {name: curve_note((report.get("curves") or {}).get(name) or {}) for name in ("roc", "froc")},
         "image_table": image_table(report),
         "operating_table": operating_table(report),
         "operating_facts": operating_facts(report),
@@ -128,7 +132,11 @@ def _context(
             cohorts["all"], "Every localization metric beside every null map: all images", explained=True
         ),
         "metric_tables": {name: table for name, table in tables_of_cohorts.items() if table is not None},
-        "verdicts": [(cohort["name"], (cohort.get("verdict") or {}).get("sentence")) for cohort in cohorts.values()],
+        "verdicts": [
+            (cohort["name"], sentence(cohort["verdict"]["sentence"]))
+            for cohort in cohorts.values()
+            if (cohort.get("verdict") or {}).get("sentence")
+        ],
         "gap_table": gap_table(report) if report.get("gaps") else None,
         "box_area_table": box_area_table(report),
         "position": position_grid(report),
@@ -139,6 +147,7 @@ def _context(
         "null_maps": list(NULL_MAPS.values()),
         "method_facts": method_facts(report),
         "notes": report.get("notes") or [],
+        "burned_in_text": bool(thumbnails) and not report["data"].get("public"),
         "worklist": worklist,
         "worklist_json": script_json(worklist),
         "static_rows": static_rows(worklist),

@@ -24,7 +24,7 @@ class Answer:
 
     Attributes:
         key: ``where``, ``whether``, ``alarm``, ``whom`` or ``limits``.
-        tone: ``good``, ``bad`` or ``open``: colours the answer.
+        tone: ``good``, ``bad``, ``open`` or ``plain``: colours the answer.
     """
 
     key: str
@@ -57,7 +57,7 @@ def _where(report: Mapping[str, Any]) -> Answer:
     verdict = cohort.get("verdict") or {}
     if not has_value((cohort.get("localization") or {}).get("conditioned_auroc")):
         reason = ((cohort.get("localization") or {}).get("conditioned_auroc") or {}).get("reason")
-        return Answer("where", question, "Not measured", "open", [_sentence(reason or "no image has a box or a mask")])
+        return Answer("where", question, "Not measured", "open", [sentence(reason or "no image has a box or a mask")])
     answer, tone = {
         "yes": ("Yes, better than position and brightness alone", "good"),
         "no": ("No, not better than position and brightness alone", "bad"),
@@ -94,7 +94,7 @@ def _whether(report: Mapping[str, Any]) -> Answer:
     auroc, null = image.get("image_auroc"), image.get("metadata_null_auroc")
     if not has_value(auroc):
         return Answer(
-            "whether", question, "Not measured", "open", [_sentence((auroc or {}).get("reason") or "no labels")]
+            "whether", question, "Not measured", "open", [sentence((auroc or {}).get("reason") or "no labels")]
         )
     beats = beats_metadata(report)
     answer, tone = {
@@ -113,12 +113,12 @@ def _alarm(report: Mapping[str, Any]) -> Answer:
     question = "What does an alarm mean?"
     point = report.get("operating_point") or {}
     if point.get("threshold") is None:
-        return Answer("alarm", question, "No threshold", "open", [_sentence(point.get("reason") or "none was set")])
+        return Answer("alarm", question, "No threshold", "open", [sentence(point.get("reason") or "none was set")])
     alarms = alarms_of(point)
     rates = (point.get("cohorts") or {}).get("all") or {}
     if alarms is None:
         reason = (rates.get("sensitivity") or {}).get("reason") or "no labels to measure it on"
-        return Answer("alarm", question, "Not measured", "open", [_sentence(reason)])
+        return Answer("alarm", question, "Not measured", "open", [sentence(reason)])
     abnormal, right = f"{100 * point['prevalence']:.4g}", plain(alarms.expected["right"])
     wanted = stated_percent(point["false_positive_rate"])
     answer = f"Of 100 studies {plain(alarms.alarms)} raise an alarm, and {right} of those are right"
@@ -129,7 +129,7 @@ def _alarm(report: Mapping[str, Any]) -> Answer:
         f"{figure_text(rates.get('npv'), 'percent')}.",
         f"The threshold was set on normal images alone, to alarm on {wanted} of them.",
     ]
-    return Answer("alarm", question, answer, "open", sentences)
+    return Answer("alarm", question, answer, "plain", sentences)
 
 
 def _whom(report: Mapping[str, Any]) -> Answer:
@@ -139,17 +139,17 @@ def _whom(report: Mapping[str, Any]) -> Answer:
     if not tested:
         reasons = [gap["reason"] for gap in gaps if gap.get("reason")]
         return Answer(
-            "whom", question, "Not compared", "open", [_sentence(reasons[0] if reasons else "one cohort only")]
+            "whom", question, "Not compared", "open", [sentence(reasons[0] if reasons else "one cohort only")]
         )
     found = surviving_gaps(report)
     if not found:
-        sentence = (
+        caution = (
             f"None of {len(tested)} comparisons survives Holm's correction. That is no proof of equality: "
             "the intervals say how large a gap could still be."
         )
-        return Answer("whom", question, "No gap is established", "open", [sentence])
-    sentence = f"{len(tested)} comparisons, corrected by Holm; a gap is not by itself the cause."
-    return Answer("whom", question, f"{len(found)} of {len(tested)} comparisons show a gap", "bad", [sentence], found)
+        return Answer("whom", question, "No gap is established", "open", [caution])
+    caution = f"{len(tested)} comparisons, corrected by Holm; a gap does not name its cause."
+    return Answer("whom", question, f"{len(found)} of {len(tested)} comparisons show a gap", "bad", [caution], found)
 
 
 def _limits(report: Mapping[str, Any]) -> Answer:
@@ -157,5 +157,6 @@ def _limits(report: Mapping[str, Any]) -> Answer:
     return Answer("limits", "What not to use it for?", "Not for clinical use", "bad", [], items)
 
 
-def _sentence(reason: str) -> str:
+def sentence(reason: str) -> str:
+    """A reason or verdict as a sentence: capital first, full stop last."""
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."

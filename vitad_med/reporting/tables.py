@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitad_med.evaluation.cohorts import ALL
-from vitad_med.reporting.names import LOCALIZATION, METRICS, metric_name, null_name
+from vitad_med.reporting.names import LOCALIZATION, METRICS, axes_of, metric_name, null_key, null_name
 from vitad_med.reporting.numbers import (
     NOTHING,
     Cell,
@@ -58,11 +58,6 @@ def _letter(number: int) -> str:
     return (_letter(first - 1) if first else "") + chr(ord("a") + last)
 
 
-def axes_of(key: str) -> tuple[str, ...]:
-    """Axes of a cohort key: ``sex=F,view=AP`` has sex and view; ``all`` has none."""
-    return () if key == ALL else tuple(part.split("=")[0] for part in key.split(","))
-
-
 def image_table(report: Mapping[str, Any]) -> Table:
     """Normal against abnormal, every cohort, beside what metadata alone say."""
     smallest = report["settings"]["min_patients"]
@@ -107,7 +102,7 @@ def operating_table(report: Mapping[str, Any]) -> Table | None:
     if not rows:
         return None
     columns = ("Cohort", "False positives", "Sensitivity", "Alarms per 100 studies", "PPV", "NPV")
-    prevalence = stated_percent(point["prevalence"])
+    prevalence = stated_percent(point.get("prevalence") or report["settings"]["prevalence"])
     return Table(
         f"At the threshold, in every cohort; alarms, PPV and NPV at a prevalence of {prevalence}", columns, rows
     )
@@ -173,9 +168,9 @@ def best_null(cohort: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any] 
     name = (cohort.get("verdict") or {}).get("null")
     if not name:
         return None, None
-    base = name.removesuffix(" inverted")
+    base, inverted = null_key(name)
     figure = ((cohort.get("nulls") or {}).get(base) or {}).get("conditioned_auroc")
-    if not has_value(figure) or base == name:
+    if not has_value(figure) or not inverted:
         return name, figure
     ends = {"low": figure.get("high"), "high": figure.get("low"), "value": figure["value"]}
     return name, {**figure, **{key: None if value is None else 1 - value for key, value in ends.items()}}

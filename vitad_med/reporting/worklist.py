@@ -15,7 +15,8 @@ from vitad_med.reporting.numbers import NOTHING
 from vitad_med.reporting.records import Row, Thumbnail
 
 STATIC_ROWS = 50
-_DIGITS, _SHOWN_DIGITS = 6, 4
+_DIGITS, _SHOWN_DIGITS = 7, 4
+_TOLD_APART = 0.95
 
 
 def worklist_data(rows: Sequence[Row], thumbnails: Sequence[Thumbnail]) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def worklist_data(rows: Sequence[Row], thumbnails: Sequence[Thumbnail]) -> dict[
         ),
         _words("localized", "Marked", ["yes" if row.localized else "no" for row in rows]),
         _numbers("pixel_auroc", "Pixel AUROC", [row.pixel_auroc for row in rows], decimals=3),
-        _numbers("pointing_hit", "Pointing hit", [row.pointing_hit for row in rows], decimals=2),
+        _numbers("pointing_hit", "Hit", [row.pointing_hit for row in rows], decimals=2),
     ]
     return {
         "count": len(rows),
@@ -80,11 +81,10 @@ def _text(key: str, label: str, values: list[str]) -> dict[str, Any]:
 
 
 def _numbers(key: str, label: str, values: Sequence[float | None], decimals: int | None = None) -> dict[str, Any]:
-    """A column of numbers with the decimals that it is shown with; by default four digits of the largest."""
+    """A column of numbers with the decimals that it is shown with."""
     shortened = [None if value is None else float(f"{value:.{_DIGITS}g}") for value in values]
     if decimals is None:
-        largest = max((abs(value) for value in shortened if value), default=1.0)
-        decimals = min(10, max(0, _SHOWN_DIGITS - 1 - math.floor(math.log10(largest))))
+        decimals = _telling_decimals([value for value in shortened if value is not None])
     if all(value is None or value == round(value) for value in shortened):
         decimals = 0
     return {
@@ -95,6 +95,17 @@ def _numbers(key: str, label: str, values: Sequence[float | None], decimals: int
         "decimals": decimals,
         "values": shortened,
     }
+
+
+def _telling_decimals(values: Sequence[float]) -> int:
+    """Four digits of the largest value, or as many more as tell the values apart: scores can crowd below 1."""
+    largest = max((abs(value) for value in values if value), default=1.0)
+    fewest = min(10, max(0, _SHOWN_DIGITS - 1 - math.floor(math.log10(largest))))
+    different = len(set(values))
+    for decimals in range(fewest, fewest + _DIGITS - _SHOWN_DIGITS):
+        if len({round(value, decimals) for value in values}) >= _TOLD_APART * different:
+            return decimals
+    return fewest + _DIGITS - _SHOWN_DIGITS
 
 
 def _words(key: str, label: str, values: list[str], *, filtered: bool = True) -> dict[str, Any]:

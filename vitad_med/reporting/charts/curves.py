@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from vitad_med.evaluation.cohorts import ALL
 from vitad_med.reporting.charts.canvas import (
     ACCENT,
     INK,
@@ -21,6 +22,7 @@ from vitad_med.reporting.charts.canvas import (
     new_axes,
     to_svg,
 )
+from vitad_med.reporting.names import axes_of
 from vitad_med.reporting.numbers import fraction, percent
 
 SIZE = (450, 420)
@@ -47,12 +49,12 @@ def roc_chart(
         point: false-positive rate and sensitivity at the threshold.
         styles: classes of the page.
     """
-    if not _drawable(curves.get("all")):
+    if not _drawable(curves.get(ALL)):
         return ""
     figure, axes = new_axes(*SIZE)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (3, 3)))
     _cohort_lines(axes, curves, names)
-    _main_line(axes, curves["all"], "all images")
+    _main_line(axes, curves[ALL], "all images")
     description = f"ROC curve of all images: sensitivity {_readings(curves['all'], (0.05, 0.1, 0.2, 0.5))}."
     if point is not None:
         axes.plot(*point, marker="o", ms=9, mfc="none", mec=WARM, mew=2, lw=0, label="threshold", zorder=6)
@@ -75,16 +77,16 @@ def froc_chart(
     styles: Styles,
 ) -> str:
     """FROC of all images with its band, and the null maps as thin lines; nothing without a curve."""
-    if not _drawable(curves.get("all")):
+    if not _drawable(curves.get(ALL)):
         return ""
     figure, axes = new_axes(*SIZE)
     drawn = [(key, curve) for key, curve in nulls.items() if _drawable(curve)][: len(_DASHES)]
     for (key, curve), dash in zip(drawn, _DASHES, strict=False):
         axes.plot(curve["x"], curve["y"], color=WARM, lw=1.3, ls=dash, label=null_names.get(key, key))
     _cohort_lines(axes, curves, names)
-    _main_line(axes, curves["all"], "this method, all images")
+    _main_line(axes, curves[ALL], "this method, all images")
     _share_axes(axes)
-    if max(curves["all"]["x"]) >= 1:
+    if max(curves[ALL]["x"]) >= 1:
         axes.set_xscale("log", base=2)
         axes.set_xlim(_FROC_TICKS[0], _FROC_TICKS[-1])
         axes.xaxis.set_major_locator(FixedLocator(_FROC_TICKS))
@@ -94,8 +96,21 @@ def froc_chart(
     axes.set_xlabel("false positives per normal image")
     axes.set_ylabel("sensitivity, % of localized images")
     axes.legend(loc="upper left", handlelength=2.2)
-    readings = _readings(curves["all"], (0.25, 1, 4), " false positives per normal image")
+    readings = _readings(curves[ALL], (0.25, 1, 4), " false positives per normal image")
     return to_svg(figure, "froc", "FROC of the maps", f"FROC curve: sensitivity {readings}.", styles)
+
+
+def thin_lines(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """The cohorts that are drawn beside all images: those of the first axis, at most as many as can be told apart."""
+    drawable = {key: curve for key, curve in curves.items() if key != ALL and _drawable(curve)}
+    axes = axes_of(next(iter(drawable), ALL))
+    return dict([(key, curve) for key, curve in drawable.items() if axes_of(key) == axes][: len(SERIES)])
+
+
+def curve_note(curves: Mapping[str, Curve]) -> str:
+    """A sentence for the caption where report.json has curves that are not drawn."""
+    left_out = sum(_drawable(curve) for key, curve in curves.items() if key != ALL) - len(thin_lines(curves))
+    return f"Curves of {left_out} more cohorts are in report.json." if left_out > 0 else ""
 
 
 def _drawable(curve: Curve | None) -> bool:
@@ -109,8 +124,7 @@ def _main_line(axes: Axes, curve: Curve, label: str) -> None:
 
 
 def _cohort_lines(axes: Axes, curves: Mapping[str, Curve], names: Mapping[str, str]) -> None:
-    drawn = [(key, curve) for key, curve in curves.items() if key != "all" and _drawable(curve)][: len(SERIES)]
-    for (key, curve), colour, dash in zip(drawn, SERIES, _DASHES, strict=False):
+    for (key, curve), colour, dash in zip(thin_lines(curves).items(), SERIES, _DASHES, strict=False):
         axes.plot(curve["x"], curve["y"], color=colour, lw=1.3, ls=dash, label=names.get(key, key), zorder=4)
 
 

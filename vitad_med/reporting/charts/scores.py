@@ -44,7 +44,7 @@ def score_chart(distributions: Mapping[str, Any] | None, threshold: float | None
         axes.axvline(threshold, color=INK, lw=1.4)
         left = threshold > edges.mean()
         axes.annotate(
-            f"threshold {threshold:.3g}",
+            f"threshold {threshold:.4g}",
             (threshold, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if left else 5, -4),
@@ -53,14 +53,14 @@ def score_chart(distributions: Mapping[str, Any] | None, threshold: float | None
             va="top",
             color=INK,
         )
-        description += f". The threshold is {threshold:.3g}"
+        description += f". The threshold is {threshold:.4g}"
     axes.set_xlabel("image score", color=INK)
     axes.set_ylabel("% of the class", color=INK)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 112 * max(shares.max() for shares in drawn.values()))  # room for the threshold's label
     axes.margins(x=0.01)
     axes.grid(axis="y", color=RULE, lw=0.6)
     axes.tick_params(length=0, labelcolor=MUTED)
-    axes.legend(loc="upper left", handlelength=2.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=2.2, borderaxespad=0.2)
     return to_svg(figure, "scores", "Image scores of normal and abnormal images", f"{description}.", styles)
 
 
