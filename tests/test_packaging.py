@@ -95,7 +95,7 @@ def test_tests_and_tools_import_exactly_what_dev_declares(
     needed_by_others = {"ruff", "mypy", "pandas-stubs", "scipy-stubs", "jsonschema"}
     dev = declared(project["optional-dependencies"]["dev"])
     packages = declared(requirements(project))
-    own_helpers = {"conftest", "_machine"}
+    own_helpers = {"conftest", "_machine", "tests"}
     names = imported_names([repo_root / folder for folder in ("tests", "benchmarks", "scripts")])
     names = foreign(names) - own_helpers
     assert {name for name in names if not providers.get(name, set()) & packages} == set()
@@ -153,7 +153,7 @@ def test_the_wheel_holds_the_whole_package(repo_root: Path, tmp_path: Path) -> N
     assert result.returncode == 0, result.stdout + result.stderr
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("vitad_med/")}
-    kinds = (".py", ".safetensors", ".html", ".css", ".js")
+    kinds = (".py", ".safetensors", ".html", ".css", ".js", ".j2", ".toml")
     code = {path for path in (repo_root / "vitad_med").rglob("*") if path.suffix in kinds}
     expected = {path.relative_to(repo_root).as_posix() for path in code} | {"vitad_med/py.typed"}
     assert held == expected

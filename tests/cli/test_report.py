@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.reporting.analysis.conftest import KEY, SIDE, StudyOnDisk, make_study
+from tests.reporting.studies import KEY, SIDE, StudyOnDisk, make_study
 from vitad_med.cli import main
 
 FILES = {"report.html", "report.json", "cohorts.csv", "images.csv", "model_card.md", "reporting_checklist.md"}

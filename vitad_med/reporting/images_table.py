@@ -15,7 +15,7 @@ from vitad_med.metrics.metadata import age_band
 from vitad_med.predictions.identifiers import safe_cell
 from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
-from vitad_med.reporting.records import Row
+from vitad_med.reporting.page.records import Row
 
 _BEFORE = ("image", "patient", "label", "score", "p_value", "flagged", "sex", "view", "age_band", "findings")
 _AFTER = ("localized", "pixel_auroc", "pointing_hit")

@@ -12,12 +12,12 @@ from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
 from vitad_med.reporting.document.document import check_report, write_report
 from vitad_med.reporting.images_table import image_rows, worklist_order, write_images_table
-from vitad_med.reporting.page import write_page
-from vitad_med.reporting.records import Thumbnail
+from vitad_med.reporting.page.records import Thumbnail
+from vitad_med.reporting.page.render import write_page
+from vitad_med.reporting.page.thumbnails import make_thumbnail, store_thumbnails
 from vitad_med.reporting.texts.checklist import write_checklist
 from vitad_med.reporting.texts.cohorts_csv import write_cohorts_csv
 from vitad_med.reporting.texts.model_card import write_model_card
-from vitad_med.reporting.thumbnails import make_thumbnail, store_thumbnails
 
 _logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tests.reporting.analysis.conftest import SIDE, StudyOnDisk, make_study
+from tests.reporting.studies import SIDE, StudyOnDisk, make_study
 from vitad_med.errors import ConfigError
 from vitad_med.reporting.analysis.build import Report, build_report
 from vitad_med.reporting.analysis.settings import ReportSettings

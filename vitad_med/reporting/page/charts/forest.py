@@ -11,8 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vitad_med.reporting.charts.canvas import ACCENT, INK, MUTED, RULE, WARM, Styles, in_page_style, new_axes, to_svg
-from vitad_med.reporting.numbers import Figure, figure_text, fraction, has_interval, has_value
+from vitad_med.reporting.page.charts.canvas import (
+    ACCENT,
+    INK,
+    MUTED,
+    RULE,
+    WARM,
+    Styles,
+    in_page_style,
+    new_axes,
+    to_svg,
+)
+from vitad_med.reporting.page.numbers import Figure, figure_text, fraction, has_interval, has_value
 
 WIDTH = 450
 _LINE = 28

@@ -14,18 +14,18 @@ from markupsafe import Markup
 
 from vitad_med.errors import DataError
 from vitad_med.evaluation.files import write_text
-from vitad_med.reporting.alarms import alarms_of
-from vitad_med.reporting.charts.canvas import Styles
-from vitad_med.reporting.charts.curves import curve_note
-from vitad_med.reporting.facts import header_facts, method_facts, operating_facts
-from vitad_med.reporting.figures import charts
-from vitad_med.reporting.flow import flow_diagram
-from vitad_med.reporting.gaps import gap_table
-from vitad_med.reporting.names import METRICS, NULL_MAPS
-from vitad_med.reporting.position import position_grid
-from vitad_med.reporting.records import Row, Thumbnail
-from vitad_med.reporting.summary import CONFOUNDING, sentence, summary
-from vitad_med.reporting.tables import (
+from vitad_med.reporting.page.alarms import alarms_of
+from vitad_med.reporting.page.charts.canvas import Styles
+from vitad_med.reporting.page.charts.curves import curve_note
+from vitad_med.reporting.page.facts import header_facts, method_facts, operating_facts
+from vitad_med.reporting.page.figures import charts
+from vitad_med.reporting.page.flow import flow_diagram
+from vitad_med.reporting.page.gaps import gap_table
+from vitad_med.reporting.page.names import METRICS, NULL_MAPS
+from vitad_med.reporting.page.position import position_grid
+from vitad_med.reporting.page.records import Row, Thumbnail
+from vitad_med.reporting.page.summary import CONFOUNDING, sentence, summary
+from vitad_med.reporting.page.tables import (
     box_area_table,
     drift_table,
     image_table,
@@ -33,8 +33,8 @@ from vitad_med.reporting.tables import (
     metric_table,
     operating_table,
 )
-from vitad_med.reporting.thumbnails import heat_palette, store_thumbnails
-from vitad_med.reporting.worklist import STATIC_ROWS, script_json, static_rows, worklist_data
+from vitad_med.reporting.page.thumbnails import heat_palette, store_thumbnails
+from vitad_med.reporting.page.worklist import STATIC_ROWS, script_json, static_rows, worklist_data
 
 TEMPLATES = Path(__file__).with_name("templates")
 SCHEMA = "vitad_med/report/1"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vitad_med.reporting.alarms import alarms_of
-from vitad_med.reporting.gaps import surviving_gaps
-from vitad_med.reporting.limits import limits_of_use
-from vitad_med.reporting.names import null_name
-from vitad_med.reporting.numbers import figure_text, has_interval, has_value, plain, stated_percent
+from vitad_med.reporting.page.alarms import alarms_of
+from vitad_med.reporting.page.gaps import surviving_gaps
+from vitad_med.reporting.page.limits import limits_of_use
+from vitad_med.reporting.page.names import null_name
+from vitad_med.reporting.page.numbers import figure_text, has_interval, has_value, plain, stated_percent
 
 CONFOUNDING = (
     "Normal and abnormal images can differ in scanner, ward and year as well as in disease; a score may read those. "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitad_med.reporting.names import axis_name, metric_name
-from vitad_med.reporting.numbers import (
+from vitad_med.reporting.page.names import axis_name, metric_name
+from vitad_med.reporting.page.numbers import (
     NOTHING,
     Cell,
     figure_cell,
@@ -16,7 +16,7 @@ from vitad_med.reporting.numbers import (
     percent,
     probability,
 )
-from vitad_med.reporting.tables import Table, TableRow
+from vitad_med.reporting.page.tables import Table, TableRow
 
 _TESTS = {"permutation": "permutation of patients", "bootstrap": "clustered bootstrap"}
 

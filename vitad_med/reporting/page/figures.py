@@ -7,13 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vitad_med.reporting.charts.canvas import Styles
-from vitad_med.reporting.charts.curves import froc_chart, roc_chart
-from vitad_med.reporting.charts.forest import Line, forest
-from vitad_med.reporting.charts.scores import score_chart
-from vitad_med.reporting.names import NULL_MAPS, null_name
-from vitad_med.reporting.numbers import has_value
-from vitad_med.reporting.tables import best_null
+from vitad_med.reporting.page.charts.canvas import Styles
+from vitad_med.reporting.page.charts.curves import froc_chart, roc_chart
+from vitad_med.reporting.page.charts.forest import Line, forest
+from vitad_med.reporting.page.charts.scores import score_chart
+from vitad_med.reporting.page.names import NULL_MAPS, null_name
+from vitad_med.reporting.page.numbers import has_value
+from vitad_med.reporting.page.tables import best_null
 
 
 def charts(report: Mapping[str, Any], styles: Styles) -> dict[str, Markup]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from vitad_med.reporting.alarms import alarms_of
-from vitad_med.reporting.flow import flow_diagram
-from vitad_med.reporting.gaps import surviving_gaps
-from vitad_med.reporting.numbers import (
+from vitad_med.reporting.page.alarms import alarms_of
+from vitad_med.reporting.page.flow import flow_diagram
+from vitad_med.reporting.page.gaps import surviving_gaps
+from vitad_med.reporting.page.numbers import (
     MINUS,
     NOTHING,
     Cell,
@@ -21,10 +21,10 @@ from vitad_med.reporting.numbers import (
     probability,
     stated_percent,
 )
-from vitad_med.reporting.records import Row
-from vitad_med.reporting.summary import beats_metadata, summary
-from vitad_med.reporting.tables import best_null, image_table, localization_table, metric_table
-from vitad_med.reporting.worklist import script_json, static_rows, worklist_data
+from vitad_med.reporting.page.records import Row
+from vitad_med.reporting.page.summary import beats_metadata, summary
+from vitad_med.reporting.page.tables import best_null, image_table, localization_table, metric_table
+from vitad_med.reporting.page.worklist import script_json, static_rows, worklist_data
 
 SPACE = "\N{NARROW NO-BREAK SPACE}"
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from vitad_med.errors import DataError
-from vitad_med.reporting import Row, Thumbnail, render_page, write_page
-from vitad_med.reporting.page import TEMPLATES
+from vitad_med.reporting.page import Row, Thumbnail, render_page, write_page
+from vitad_med.reporting.page.render import TEMPLATES
 
 VOID = {"meta", "input", "img", "br", "link"}
 ATTACK = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -69,7 +69,7 @@ def test_the_same_input_gives_the_same_bytes(
 def test_another_process_with_another_hash_seed_gives_the_same_bytes(page: str, repo_root: Path) -> None:
     program = (
         f"import sys, hashlib; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path; import sample; from vitad_med.reporting import render_page\n"
+        "from pathlib import Path; import sample; from vitad_med.reporting.page import render_page\n"
         f"cases = sample.sample_cases(Path({str(repo_root / 'examples' / 'nih_mini')!r}))\n"
         "rows = sample.sample_rows(cases)\n"
         "page = render_page(sample.sample_report(), rows, sample.sample_thumbnails(cases, rows, 8))\n"

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from vitad_med.reporting.charts.canvas import ACCENT, INK, MUTED, RULE, WARM, Styles, in_page_style, new_axes, to_svg
+from vitad_med.reporting.page.charts.canvas import (
+    ACCENT,
+    INK,
+    MUTED,
+    RULE,
+    WARM,
+    Styles,
+    in_page_style,
+    new_axes,
+    to_svg,
+)
 
 SIZE = (450, 320)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitad_med.reporting.flow import counts_text
-from vitad_med.reporting.names import axis_name, metric_name
-from vitad_med.reporting.numbers import NOTHING, figure_text, percent, short_digest, stated_percent
+from vitad_med.reporting.page.flow import counts_text
+from vitad_med.reporting.page.names import axis_name, metric_name
+from vitad_med.reporting.page.numbers import NOTHING, figure_text, percent, short_digest, stated_percent
 
 _COMPARISONS = (
     "Axes of cohorts times primary figures, corrected by Holm. Between patients: patient labels are permuted. Within "

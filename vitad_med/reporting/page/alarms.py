@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitad_med.reporting.numbers import has_value, plain
+from vitad_med.reporting.page.numbers import has_value, plain
 
 STUDIES = 100
 KINDS = ("right", "false", "missed", "quiet")

@@ -13,8 +13,8 @@ from vitad_med.data.case import Case
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.evaluation.null_maps import MAPS
 from vitad_med.metrics.metadata import age_band
-from vitad_med.reporting import Row, Thumbnail, make_thumbnail
-from vitad_med.reporting.names import LOCALIZATION
+from vitad_med.reporting.page import Row, Thumbnail, make_thumbnail
+from vitad_med.reporting.page.names import LOCALIZATION
 
 COHORTS = {
     "all": ("all images", 1000, 0.62),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vitad_med.errors import DataError
 from vitad_med.evaluation.files import write_bytes
-from vitad_med.reporting.records import Corners, Thumbnail
+from vitad_med.reporting.page.records import Corners, Thumbnail
 
 FOLDER = "thumbnails"
 """Folder beside the page for pictures that are not inside it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vitad_med.reporting.numbers import has_value, percent, plain, stated_percent
+from vitad_med.reporting.page.numbers import has_value, percent, plain, stated_percent
 
 _NAMED = 6
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitad_med.reporting.numbers import Cell, count, figure_cell, has_value
+from vitad_med.reporting.page.numbers import Cell, count, figure_cell, has_value
 
 SHADES = 6
 _CHANCE, _BEST = 0.5, 0.75

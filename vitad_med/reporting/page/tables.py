@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitad_med.evaluation.cohorts import ALL
-from vitad_med.reporting.names import LOCALIZATION, METRICS, axes_of, metric_name, null_key, null_name
-from vitad_med.reporting.numbers import (
+from vitad_med.reporting.page.names import LOCALIZATION, METRICS, axes_of, metric_name, null_key, null_name
+from vitad_med.reporting.page.numbers import (
     NOTHING,
     Cell,
     count,

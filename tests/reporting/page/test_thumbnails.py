@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from vitad_med.errors import DataError
-from vitad_med.reporting import Thumbnail, make_thumbnail, store_thumbnails
-from vitad_med.reporting.thumbnails import heat_palette
+from vitad_med.reporting.page import Thumbnail, make_thumbnail, store_thumbnails
+from vitad_med.reporting.page.thumbnails import heat_palette
 
 
 def pixels(picture: bytes | str, mode: str) -> np.ndarray:

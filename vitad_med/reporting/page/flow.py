@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitad_med.reporting.numbers import count
+from vitad_med.reporting.page.numbers import count
 
 WIDTH = 480
 _HALF, _GUTTER, _LEAF = 226, 28, 109

@@ -10,9 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vitad_med.reporting.names import LABELS, axis_name
-from vitad_med.reporting.numbers import NOTHING
-from vitad_med.reporting.records import Row, Thumbnail
+from vitad_med.reporting.page.names import LABELS, axis_name
+from vitad_med.reporting.page.numbers import NOTHING
+from vitad_med.reporting.page.records import Row, Thumbnail
 
 STATIC_ROWS = 50
 _DIGITS, _SHOWN_DIGITS = 7, 4

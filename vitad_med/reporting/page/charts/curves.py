@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from vitad_med.evaluation.cohorts import ALL
-from vitad_med.reporting.charts.canvas import (
+from vitad_med.reporting.page.charts.canvas import (
     ACCENT,
     INK,
     MUTED,
@@ -22,8 +22,8 @@ from vitad_med.reporting.charts.canvas import (
     new_axes,
     to_svg,
 )
-from vitad_med.reporting.names import axes_of
-from vitad_med.reporting.numbers import fraction, percent
+from vitad_med.reporting.page.names import axes_of
+from vitad_med.reporting.page.numbers import fraction, percent
 
 SIZE = (450, 420)
 Curve = Mapping[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vitad_med.data.case import Case
-from vitad_med.reporting import Row, write_page
+from vitad_med.reporting.page import Row, write_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
