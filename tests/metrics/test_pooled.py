@@ -87,3 +87,13 @@ def test_wrong_input() -> None:
         PooledHistograms.build(maps, masks)
     with pytest.raises(DataError, match="weights"):
         PooledHistograms.build(*make()).auroc(-np.ones(12))
+
+
+def test_replicates_of_a_cohort_are_those_of_its_images_alone() -> None:
+    maps, masks = make()
+    histograms = PooledHistograms.build(maps, masks)
+    weights = np.random.default_rng(1).integers(0, 3, (700, 12)).astype(np.uint16)
+    index = np.arange(12) % 3 > 0
+    aurocs, precisions = histograms.auroc_and_average_precision(weights, index)
+    assert aurocs == pytest.approx(histograms.auroc(weights * index))
+    assert precisions == pytest.approx(histograms.average_precision(weights * index))

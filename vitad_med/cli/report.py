@@ -102,7 +102,6 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read, compute, write, and say where the files lie and what the verdict is."""
     # These take seconds to import; --help does not wait for them.
-    from vitad_med.bundles.track_report import track_report
     from vitad_med.calibration import read_calibration
     from vitad_med.evaluation.cohorts import parse_axes
     from vitad_med.predictions.identifiers import read_identifier_key
@@ -140,7 +139,10 @@ def run(options: argparse.Namespace) -> int:
         predictions = replace(predictions, journal=replace(predictions.journal, method=options.name))
     report = build_report(predictions, settings, calibration)
     files = write_report_files(options.out, predictions, report, thumbnails=options.thumbnails, metadata=metadata)
-    track_report(check_report(report.document), options.out, tracking_uri=options.tracking_uri)
+    if options.tracking_uri.lower() != "none":
+        from vitad_med.bundles.track_report import track_report  # brings MLflow and MONAI
+
+        track_report(check_report(report.document), options.out, tracking_uri=options.tracking_uri)
     print_summary(report.document)
     for path in files:
         print(f"  {path}")

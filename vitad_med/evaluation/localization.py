@@ -112,15 +112,16 @@ class MapFigures:
         Returns:
             Metric name to float64 [R].
         """
-        inside = weights * index
-        drawn = {
-            "pixel_auroc": lambda: self.histograms.auroc(inside),
-            "pixel_ap": lambda: self.histograms.average_precision(inside),
-            "position_auroc": lambda: self.position.auroc(weights, index),
-            "conditioned_auroc": lambda: self.conditioned.auroc(weights, index),
-            "pointing_game": lambda: weighted_mean(self.hits, inside),
-        }
-        return {name: np.asarray(drawn[name]()) for name in metrics}
+        drawn: dict[str, np.ndarray] = {}
+        if "pixel_auroc" in metrics or "pixel_ap" in metrics:
+            drawn["pixel_auroc"], drawn["pixel_ap"] = self.histograms.auroc_and_average_precision(weights, index)
+        if "position_auroc" in metrics:
+            drawn["position_auroc"] = np.asarray(self.position.auroc(weights, index))
+        if "conditioned_auroc" in metrics:
+            drawn["conditioned_auroc"] = np.asarray(self.conditioned.auroc(weights, index))
+        if "pointing_game" in metrics:
+            drawn["pointing_game"] = np.asarray(weighted_mean(self.hits[index], weights[:, index]))
+        return {name: drawn[name] for name in metrics}
 
     def _pooled(self, index: np.ndarray) -> tuple[float, float]:
         if int(index.sum()) * self.maps[0].size > EXACT_PIXELS:

@@ -39,10 +39,15 @@ def find_false_positives(
     """
     counts: list[int] = []
     kept: list[NDArray] = []
+    scores: NDArray = np.zeros(0)
+    before: ArrayLike | None = None
     for number, image in enumerate(maps):
         if np.isnan(threshold):
             raise DataError("the candidate threshold is NaN; set it on the normal images (pixel_thresholds).")
-        scores = _components(_map(image, f"normal map {number}"), threshold)[0]
+        # One map repeated for every image is searched once.
+        if image is not before:
+            scores = _components(_map(image, f"normal map {number}"), threshold)[0]
+            before = image
         counts.append(len(scores))
         kept.append(scores[scores >= lowest])
     image_of = np.repeat(np.arange(len(kept), dtype=np.int32), [len(scores) for scores in kept])

@@ -116,6 +116,28 @@ class PooledHistograms:
         """Pooled average precision with images counted ``weights`` times, shapes as in :meth:`auroc`."""
         return self._replicate(average_precision_from_counts, weights)
 
+    def auroc_and_average_precision(
+        self, weights: ArrayLike, index: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Both figures of replicates from one sum of histograms.
+
+        Args:
+            weights: how often each image occurs, [R, N].
+            index: bool [N], the cohort; other images do not count. All if omitted.
+
+        Returns:
+            float64 [R] each.
+        """
+        chosen = np.ones(len(self.positives), dtype=bool) if index is None else index
+        positives, negatives = self.positives[chosen], self.negatives[chosen]
+        given = np.asarray(weights)
+        values: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        for start in range(0, len(given), _REPLICATES):
+            part = as_weights(given[start : start + _REPLICATES, chosen], len(positives))
+            counts = _combine(part, positives), _combine(part, negatives)
+            values.append((auroc_from_counts(*counts), average_precision_from_counts(*counts)))
+        return np.concatenate([each[0] for each in values]), np.concatenate([each[1] for each in values])
+
     def bound(self, weights: ArrayLike | None = None) -> float | NDArray[np.float64]:
         """Largest possible distance of :meth:`auroc` to the value of the unbinned scores."""
         return self._replicate(auroc_bound, weights)

@@ -179,7 +179,7 @@ def test_one_patient_only(study: StudyOnDisk, settings: Settings) -> None:
     report = build_report(study.read(), settings("sex"))
     check_report(report.document)
     cohort = report.document["cohorts"]["all"]
-    assert cohort["image"]["image_auroc"]["reason"].startswith("not scored: 1 patient")
+    assert cohort["image"]["image_auroc"]["reason"].startswith("not scored: fewer than 5 patients")
     assert cohort["verdict"]["answer"] == "cannot tell"
 
 

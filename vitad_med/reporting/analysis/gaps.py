@@ -24,7 +24,7 @@ from vitad_med.reporting.analysis.study import LocalizationStudy
 MIN_SUPPORT = 0.5
 """Below this share of images in strata that every cohort has, a standardised gap would be about few of them."""
 
-Auroc = Callable[[np.ndarray], np.ndarray]
+Auroc = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sample:
     """The images on which one primary metric is computed.
 
     Attributes:
-        auroc: from counts or real weights [B, n] to the metric [B].
+        auroc: from counts or real weights [B, n] and the images bool [n] that take part to the metric [B].
         statistic: makes the permutation test's statistic.
         counts: bootstrap counts uint16 [R, n].
         patients: text [n].
@@ -95,7 +95,7 @@ def _localized_sample(
     everyone = patient_kinds([case.patient_id for case in cases], [case.label for case in cases])
     patients = np.array([case.patient_id for case in study.cases], dtype=str)
     return Sample(
-        auroc=lambda w: np.asarray(matrices.auroc(w)),
+        auroc=lambda w, index: np.asarray(matrices.auroc(w, index)),
         statistic=lambda: ConditionedStatistic(matrices, patients, everyone[study.indices]),
         counts=weights[:, study.indices],
         patients=patients,
@@ -115,7 +115,7 @@ def _image_sample(
     patients = np.array([case.patient_id for case in cases], dtype=str)
     labels = np.array([case.label for case in cases])
     return Sample(
-        auroc=lambda w: np.asarray(image_auroc(scores, labels, w)),
+        auroc=lambda w, index: np.asarray(image_auroc(scores[index], labels[index], w[:, index])),
         statistic=lambda: ImageStatistic(scores, labels, patients),
         counts=weights,
         patients=patients,
@@ -164,8 +164,9 @@ def _gap(
     # With two cohorts the second gap is the first with its sign turned.
     for number, key in enumerate(keys if len(keys) > 2 else keys[:1]):
         inside, rest = levels == number, (levels >= 0) & (levels != number)
-        point = _difference(sample.auroc, [np.ones(len(levels)) * part for part in (inside, rest)])
-        replicates = _replicates(sample.auroc, sample.counts, inside, rest)
+        point = float(_differences(sample.auroc, np.ones((1, len(levels))), inside, rest)[0])
+        blocks = [_differences(sample.auroc, block, inside, rest) for block in _blocks(sample.counts)]
+        replicates = np.concatenate(blocks)
         points.append(point)
         drawn.append(replicates)
         patients = min(_patients(sample, inside), _patients(sample, rest))
@@ -232,7 +233,7 @@ def _finding_gap(
             drawn.append(study.replicates.get(key, np.full(settings.replicates, np.nan)))
         else:
             counts.append(_patients(sample, inside))
-            drawn.append(np.concatenate([sample.auroc(part * inside) for part in _blocks(sample.counts)]))
+            drawn.append(np.concatenate([sample.auroc(part, inside) for part in _blocks(sample.counts)]))
     replicates = np.stack(drawn, axis=1)
     others = len(keys) - 1
     points = [value - (sum(figures) - value) / others for value in figures]
@@ -258,13 +259,8 @@ def _patients(sample: Sample, inside: np.ndarray) -> int:
     return fewest_patients(sample.patients[inside], sample.labels[inside], np.unique(sample.labels).tolist())
 
 
-def _difference(auroc: Auroc, weights: Sequence[np.ndarray]) -> float:
-    first, second = (float(auroc(each[None])[0]) for each in weights)
-    return first - second
-
-
-def _replicates(auroc: Auroc, counts: np.ndarray, inside: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    return np.concatenate([auroc(block * inside) - auroc(block * rest) for block in _blocks(counts)])
+def _differences(auroc: Auroc, weights: np.ndarray, inside: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    return auroc(weights, inside) - auroc(weights, rest)
 
 
 def _standardised(
@@ -274,9 +270,14 @@ def _standardised(
     if standard.support < MIN_SUPPORT:
         share = f"{standard.support:.0%}".replace("%", " %")
         return unscored(f"only {share} of the images lie in strata that every cohort has", n)
-    point = _difference(sample.auroc, [standard.weights(inside), standard.weights(rest)])
-    pairs = zip(standard.blocks(inside, sample.counts), standard.blocks(rest, sample.counts), strict=True)
-    replicates = np.concatenate([sample.auroc(own) - sample.auroc(other) for own, other in pairs])
+    inside, rest = inside & standard.common, rest & standard.common
+
+    def differences(counts: np.ndarray) -> np.ndarray:
+        own, other = standard.weights(inside, counts), standard.weights(rest, counts)
+        return sample.auroc(own, inside) - sample.auroc(other, rest)
+
+    point = float(differences(np.ones((1, len(inside))))[0])
+    replicates = np.concatenate([differences(block) for block in _blocks(sample.counts)])
     return _figure(point, replicates, patients, n, level)
 
 

@@ -35,6 +35,7 @@ METRICS = (
     *FROC,
 )
 
+_THRESHOLD_PIXELS = 100_000_000
 _NEEDS_OUTLINES = "boxes are not outlines; AUPRO needs pixel-exact masks"
 _NEEDS_NORMALS = "no normal images with a map in the cohort to set thresholds and count false positives"
 _NOT_VALID = "not a valid null map for this figure"
@@ -101,7 +102,7 @@ def source_figures(source: MapSource, group: Group) -> SourceFigures:
     result = SourceFigures()
     maps = source.stack()
     ranks = ranks_of(source, maps)
-    thresholds = pixel_thresholds(source.normal) if len(source.normal) else ()
+    thresholds = pixel_thresholds(source.normal, every=_step(source.normal)) if len(source.normal) else ()
     froc = None
     if thresholds:
         froc = Froc.build(source.normal, maps, group.regions.regions, thresholds[-1].threshold)
@@ -135,6 +136,13 @@ def source_figures(source: MapSource, group: Group) -> SourceFigures:
                 name: values.get(name, unscored(_absent(name, source, group), cell.n)) for name in METRICS
             }
     return result
+
+
+def _step(maps: Sequence[np.ndarray]) -> int:
+    """Which share of the pixels sets thresholds: all up to a hundred million, beyond that a regular sample."""
+    pixels = len(maps) * maps[0].size
+    # Odd, so that the sample does not follow the columns of the grid.
+    return max(1, round(pixels / _THRESHOLD_PIXELS)) | 1
 
 
 def _absent(name: str, source: MapSource, group: Group) -> str:

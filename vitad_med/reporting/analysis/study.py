@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from vitad_med.data.case import Case
 from vitad_med.evaluation.cells import Cell, make_truths
@@ -22,6 +24,7 @@ from vitad_med.reporting.analysis.regions import TruthRegions
 from vitad_med.reporting.analysis.settings import ReportSettings
 from vitad_med.reporting.analysis.sources import method_source, null_sources
 
+_AT_ONCE = 2
 _logger = logging.getLogger(__name__)
 
 
@@ -121,8 +124,12 @@ def study_localization(
     study.with_images = all(predictions.has_image(int(i)) for i in indices)
     images = np.stack([predictions.image(int(i)) for i in indices]) if study.with_images else None
     seen = normal[[predictions.has_image(int(i)) for i in normal]] if len(normal) else normal
-    for source in null_sources(predictions, indices, seen, masks, images):
-        figures = source_figures(source, group(seen))
+    sources = null_sources(predictions, indices, seen, masks, images)
+    of_nulls = group(seen)
+    # Two at a time: the work is in arrays, which threads share a machine for; each holds its stacks in memory.
+    with ThreadPoolExecutor(min(_AT_ONCE, torch.get_num_threads())) as pool:
+        scored = list(pool.map(lambda source: source_figures(source, of_nulls), sources))
+    for source, figures in zip(sources, scored, strict=True):
         if "all" in figures.curves:
             study.null_curves[source.name] = figures.curves["all"]
         for key, cell in study.cells.items():
