@@ -80,6 +80,18 @@ def test_no_alarms_and_nothing_but_alarms() -> None:
     assert np.isnan(operating_point(np.ones(168), labels, ids).npv).all()
 
 
+def test_rates_that_rise_and_fall_together_make_alarms_less_sure() -> None:
+    # Every patient has a normal and an abnormal image, both flagged or neither: the rates are one and the same.
+    ids = np.repeat(np.arange(60), 2)
+    labels = np.tile([0, 1], 60)
+    flags = ids % 3 == 0
+    found = operating_point(flags, labels, ids)
+    rate = found.sensitivity
+    assert found.alarms_per_100 == pytest.approx(tuple(100 * end for end in rate))
+    apart = operating_point(flags, labels, np.arange(120))
+    assert found.alarms_per_100.low < apart.alarms_per_100.low - 0.1
+
+
 def test_without_a_class_only_the_other_rate_exists() -> None:
     found = operating_point([0, 1, 0], [0, 0, 0], [1, 2, 3])
     assert found.false_positive_rate.value == pytest.approx(1 / 3)

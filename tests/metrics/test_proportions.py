@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
+from scipy.special import betainc
 from scipy.stats import binomtest, t
 
 from vitad_med.errors import DataError
@@ -35,13 +36,21 @@ def test_by_hand_with_clusters() -> None:
     assert effective < 13
     found = clustered_proportion(x, ids)
     # The ends at which the binomial tails of an effective sample, extended to real numbers, are 2.5 %.
-    from scipy.special import betainc
-
     hits = p * effective
     assert betainc(hits, effective - hits + 1, found.low) == pytest.approx(0.025)
     assert 1 - betainc(hits + 1, effective - hits, found.high) == pytest.approx(0.025)
     plain = binomtest(int(x.sum()), 13).proportion_ci(0.95, "exact")
     assert found.high - found.low > plain.high - plain.low
+
+
+def test_patients_whose_images_balance_each_other_count_no_more_than_all_images() -> None:
+    ids = np.repeat(np.arange(20), 2)
+    x = np.tile([0, 1], 20)
+    exact = binomtest(20, 40).proportion_ci(0.95, "exact")
+    assert clustered_proportion(x, ids)[1:] == pytest.approx((exact.low, exact.high))
+    x[0] = 1
+    exact = binomtest(21, 40).proportion_ci(0.95, "exact")
+    assert clustered_proportion(x, ids)[1:] == pytest.approx((exact.low, exact.high))
 
 
 def test_zero_of_many_images_counts_patients() -> None:

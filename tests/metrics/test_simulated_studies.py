@@ -29,7 +29,7 @@ Study = tuple[float, np.ndarray, int]
 
 
 def image_study(seed: int, patients: int, auroc: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, labels, patients: 45 % normal, 45 % abnormal patients, 10 % with both; 1-4 images, correlation .5."""
+    """Scores, labels, patients: 35 % normal, 55 % abnormal, 10 % with both kinds of images; 1-4, correlation .5."""
     generator = np.random.default_rng([seed, patients])
     both = round(0.1 * patients)
     kind = np.full(patients, 2)
@@ -62,18 +62,27 @@ def summed(wins: np.ndarray, pairs: np.ndarray, rows: np.ndarray, columns: np.nd
     return PairMatrices(left @ wins @ right.T, left @ pairs @ right.T)
 
 
-def image_figures(seed: int, patients: int, auroc: float) -> Study:
-    scores, labels, ids = image_study(seed, patients, auroc)
+def image_replicates(
+    study: tuple[np.ndarray, np.ndarray, np.ndarray], inside: np.ndarray, patients: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """AUROC of the images ``inside`` and its replicates over the patients of the whole study."""
+    scores, labels, ids = study
     kinds = patient_kinds(ids, labels)[np.searchsorted(ids, np.arange(patients))]
     counts = patient_counts(patients, tuple(kinds.tolist()), seed % 20)
-    wins = (scores[labels][:, None] > scores[~labels]).astype(float)
-    replicates = summed(wins, np.ones_like(wins), ids[labels], ids[~labels], patients).auroc(counts)
+    abnormal, normal = inside & labels, inside & ~labels
+    wins = (scores[abnormal][:, None] > scores[normal]).astype(float)
+    drawn = summed(wins, np.ones_like(wins), ids[abnormal], ids[normal], patients).auroc(counts)
     if seed == 0:
-        weights = patient_weights(ids, labels, REPLICATES, seed)
-        np.testing.assert_array_equal(weights, counts[:, ids])
-        np.testing.assert_allclose(replicates, image_auroc(scores, labels, weights), atol=1e-12)
+        weights = patient_weights(ids, labels, REPLICATES, seed)[:, inside]
+        np.testing.assert_allclose(drawn, image_auroc(scores[inside], labels[inside], weights), atol=1e-12)
+    return float(wins.mean()), np.asarray(drawn)
+
+
+def image_figures(seed: int, patients: int, auroc: float) -> Study:
+    study = image_study(seed, patients, auroc)
+    _, labels, ids = study
     smaller = min(len(np.unique(ids[labels])), len(np.unique(ids[~labels])))
-    return float(image_auroc(scores, labels)), np.asarray(replicates), smaller
+    return (*image_replicates(study, np.ones(len(ids), dtype=bool), patients, seed), smaller)
 
 
 def localized_study(seed: int, images: np.ndarray, effect: float, spread: float) -> tuple[PairMatrices, np.ndarray]:
@@ -195,18 +204,18 @@ def other_intervals(study: tuple[np.ndarray, np.ndarray, np.ndarray], figures: S
         low, high = np.quantile(drawn, levels)
         return low, high
 
-    found = {
+    half = quantile * delong / max(value * (1 - value), 1e-9)
+    return {
         "bias-corrected, expanded": bca(wide, 0.0),
-        "BCa": bca(norm.ppf([0.025, 0.975]), acceleration),
+        "BCa": bca(np.asarray(norm.ppf([0.025, 0.975])), acceleration),
         "BCa, expanded": bca(wide, acceleration),
         "no transformation": (value - quantile * error, value + quantile * error),
+        "logit, DeLong error": (
+            logit_interval(value, drawn, patients)
+            if value in (0, 1)
+            else (expit(logit(value) - half), expit(logit(value) + half))
+        ),
     }
-    if 0 < value < 1:
-        half = quantile * delong / (value * (1 - value))
-        found["logit, DeLong error"] = (expit(logit(value) - half), expit(logit(value) + half))
-    else:
-        found["logit, DeLong error"] = logit_interval(value, drawn, patients)
-    return found
 
 
 def influences(scores: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -284,18 +293,17 @@ def test_permutation_test_with_levels_alike_in_auroc_only() -> None:
 @pytest.mark.parametrize("patients", [60, 200])
 def test_size_of_the_bootstrap_test(patients: int, levels: int) -> None:
     p_values = []
-    for seed in range(1000):
-        scores, labels, ids = image_study(seed, patients, 0.8)
+    for seed in range(STUDIES):
+        study = image_study(seed, patients, 0.8)
+        _, labels, ids = study
         level = np.random.default_rng([seed, 7]).integers(0, levels, len(ids))
-        weights = patient_weights(ids, labels, 499, seed)
-        observed, replicates, smallest = [], [], patients
+        gaps, smallest = [], patients
         for name in range(levels):
-            parts = [level == name, level != name]
-            values = [image_auroc(scores[part], labels[part]) for part in parts]
-            drawn = [np.asarray(image_auroc(scores[part], labels[part], weights[:, part])) for part in parts]
-            observed.append(values[0] - values[1])
-            replicates.append(drawn[0] - drawn[1])
-            smallest = min(smallest, *(len(np.unique(ids[parts[0] & (labels == y)])) for y in (False, True)))
+            own, rest = (image_replicates(study, part, patients, seed) for part in (level == name, level != name))
+            gaps.append((own[0] - rest[0], own[1] - rest[1]))
+            smallest = min(smallest, *(len(np.unique(ids[(level == name) & (labels == y)])) for y in (False, True)))
+        observed, replicates = zip(*gaps, strict=True)
         test = bootstrap_gap_test(observed, np.stack(replicates, axis=1), np.arange(levels), smallest)
         p_values.append(test.p)
-    assert 0.03 <= size(f"{patients} patients, {levels} levels within patients", p_values) <= 0.07
+    found = size(f"{patients} patients, {levels} levels within patients", p_values)
+    assert binomtest(round(STUDIES * found), STUDIES, 0.05).pvalue > 0.001
