@@ -89,7 +89,7 @@ def operating_facts(report: Mapping[str, Any]) -> list[str]:
     if point.get("threshold") is None:
         return [f"No threshold was set for a false-positive rate of {wanted}: {point.get('reason') or 'not computed'}."]
     sentences = [
-        f"An image whose score reaches {point['threshold']:.4g} raises an alarm. The threshold comes from "
+        f"An image whose score is above {point['threshold']:.4g} raises an alarm. The threshold comes from "
         f"normal images alone: {counts} of {origin}, one image drawn per patient."
     ]
     bound = point.get("bound")

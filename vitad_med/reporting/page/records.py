@@ -18,7 +18,7 @@ class Row:
         score: the image score, higher where more anomalous.
         label: 0 normal, 1 abnormal, None where it is not known.
         p_value: conformal p-value, 0..1; None without a calibration.
-        flagged: whether the score reaches the threshold; None without one.
+        flagged: whether the score is above the threshold; None without one.
         sex: ``M``, ``F`` or ``unknown``.
         view: ``PA``, ``AP`` or ``unknown``.
         age_band: ``0-17``, ``18-39``, ``40-64``, ``65+`` or ``unknown``.
