@@ -199,7 +199,7 @@ def _tested(
         block["reason"] = f"not tested: a cohort of {smallest} patients, fewer than {MINIMUM_PATIENTS}"
         return block
     test: GapTest
-    if levels is not None and between_patients(levels, sample.patients):
+    if levels is not None and between_patients(levels[levels >= 0], sample.patients[levels >= 0]):
         test = permutation_test(sample.statistic(), levels, settings.permutations, settings.seed)
     else:
         block["test"] = "bootstrap"
