@@ -7,7 +7,12 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vitad_med.errors import DataError
-from vitad_med.metrics.counts import auroc_bound, auroc_from_counts, average_precision_from_counts
+from vitad_med.metrics.counts import (
+    auroc_bound,
+    auroc_from_counts,
+    average_precision_bound,
+    average_precision_from_counts,
+)
 from vitad_med.metrics.pixel_codes import PixelCodes
 
 
@@ -54,6 +59,23 @@ def test_a_constant_map_is_one_tie() -> None:
     codes = PixelCodes.build(np.full(masks.shape, 0.3, dtype=np.float32), masks)
     assert auroc_from_counts(*codes.counts(np.ones(12, dtype=bool))) == 0.5
     assert codes.histograms().auroc() == 0.5
+    assert auroc_bound(*codes.counts(np.ones(12, dtype=bool)), codes.exact) == 0
+
+
+def test_bins_of_one_value_lose_nothing_and_others_say_so() -> None:
+    maps, masks, _ = make(200, 56)
+    levels = np.round(maps, 1)
+    codes = PixelCodes.build(levels, masks)
+    counts = codes.counts(np.ones(200, dtype=bool))
+    assert codes.exact.all()
+    assert auroc_bound(*counts, codes.exact) == average_precision_bound(*counts, codes.exact) == 0
+    assert float(auroc_from_counts(*counts)) == pytest.approx(roc_auc_score(masks.ravel(), levels.ravel()), abs=1e-12)
+    # Where values differ within bins, the bound counts those bins and no others.
+    values = np.where(levels > 2, maps, levels)
+    counts = (codes := PixelCodes.build(values, masks)).counts(np.ones(200, dtype=bool))
+    assert 0 < codes.exact.sum() < len(codes.exact)
+    distance = abs(float(auroc_from_counts(*counts)) - roc_auc_score(masks.ravel(), values.ravel()))
+    assert distance <= auroc_bound(*counts, codes.exact) < auroc_bound(*counts)
 
 
 def test_a_map_with_nan_is_refused() -> None:

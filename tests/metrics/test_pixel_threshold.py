@@ -121,12 +121,3 @@ def test_memory_does_not_grow_with_the_number_of_maps() -> None:
     tracemalloc.stop()
     assert found.threshold == pytest.approx(0.9, abs=1e-3)
     assert peak < 15e6, "all maps would take 40 MB, and a sorted copy as much again"
-
-
-def test_a_regular_sample_of_the_pixels_says_nearly_the_same() -> None:
-    maps = np.random.default_rng(4).gamma(2.0, 1.0, (40, 64, 64)).astype(np.float32)
-    whole, sampled = pixel_thresholds(maps), pixel_thresholds(maps, every=7)
-    for exact, near in zip(whole, sampled, strict=True):
-        assert near.threshold == pytest.approx(exact.threshold, rel=0.02)
-        assert near.threshold in maps
-        assert (maps >= near.threshold).mean() == pytest.approx(exact.rate, rel=0.05)

@@ -126,7 +126,8 @@ class MapFigures:
     def _pooled(self, index: np.ndarray) -> tuple[float, float]:
         if int(index.sum()) * self.maps[0].size > EXACT_PIXELS:
             counts = self.codes.counts(index)
-            if max(auroc_bound(*counts), average_precision_bound(*counts)) < COUNTED_BOUND:
+            exact = self.codes.exact
+            if max(auroc_bound(*counts, exact), average_precision_bound(*counts, exact)) < COUNTED_BOUND:
                 return float(auroc_from_counts(*counts)), float(average_precision_from_counts(*counts))
         values, truth = self.maps[index], self.masks[index]
         if self.ignore is not None:

@@ -42,23 +42,32 @@ def average_precision_from_counts(positives: NDArray, negatives: NDArray) -> NDA
     return _divide(np.einsum("...b,...b->...", p, precision), p.sum(axis=-1))
 
 
-def auroc_bound(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
+def auroc_bound(positives: NDArray, negatives: NDArray, exact: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Largest possible distance between the binned AUROC and that of the scores before binning.
 
     Binning keeps the order of pairs in different bins, and moves a pair in one bin by at most one half, so the distance
-    is at most sum_b p_b n_b / (2 P N).
+    is at most sum_b p_b n_b / (2 P N) over the bins in which scores differ.
+
+    Args:
+        positives: counts or weights [..., B].
+        negatives: the same shape.
+        exact: bool [B], bins whose scores are all equal, which lose nothing; none if omitted.
     """
     p = np.asarray(positives, dtype=np.float64)
     n = np.asarray(negatives, dtype=np.float64)
-    return _divide(0.5 * np.einsum("...b,...b->...", p, n), p.sum(axis=-1) * n.sum(axis=-1))
+    moved = p * n if exact is None else p * n * ~exact
+    return _divide(0.5 * moved.sum(axis=-1), p.sum(axis=-1) * n.sum(axis=-1))
 
 
-def average_precision_bound(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
+def average_precision_bound(
+    positives: NDArray, negatives: NDArray, exact: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Largest possible distance between the binned average precision and that of the scores before binning.
 
     Let a bin hold p positives and n negatives, with a positives and b negatives above it. Its share of the average
     precision is largest when its positives tie above its negatives, p (a + p) / (a + p + b), and smallest when all its
-    negatives come first, sum_{k=1..p} (a + k) / (a + k + b + n) >= p - (b + n) ln(1 + p / (a + b + n)).
+    negatives come first, sum_{k=1..p} (a + k) / (a + k + b + n) >= p - (b + n) ln(1 + p / (a + b + n)). Arguments as in
+    :func:`auroc_bound`.
     """
     p = np.asarray(positives, dtype=np.float64)[..., ::-1]
     n = np.asarray(negatives, dtype=np.float64)[..., ::-1]
@@ -69,7 +78,8 @@ def average_precision_bound(positives: NDArray, negatives: NDArray) -> NDArray[n
     ahead = a + b + n
     log = np.log1p(np.divide(p, ahead, out=np.zeros_like(p), where=ahead > 0))
     lowest = np.maximum(p - (b + n) * log, 0.0)
-    distance = np.maximum((highest - tied).sum(axis=-1), (tied - lowest).sum(axis=-1))
+    counted = 1.0 if exact is None else (~exact[::-1]).astype(np.float64)
+    distance = np.maximum((counted * (highest - tied)).sum(axis=-1), (counted * (tied - lowest)).sum(axis=-1))
     return _divide(distance, p.sum(axis=-1))
 
 

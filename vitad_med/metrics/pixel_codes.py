@@ -30,12 +30,14 @@ class PixelCodes:
         truth: bool [N, P], positives.
         kept: bool [N, P], pixels that count, or None for all.
         edges: increasing values, at most 65,535.
+        exact: bool [bins], bins whose pixels all have one value, so that counting them loses nothing.
     """
 
     codes: NDArray[np.uint16]
     truth: NDArray[np.bool_]
     kept: NDArray[np.bool_] | None
     edges: NDArray
+    exact: NDArray[np.bool_]
 
     @classmethod
     def build(
@@ -58,20 +60,30 @@ class PixelCodes:
         # The step shares no factor with usual map sizes, so the sample does not follow a column of the grid.
         step = max(1, m.size // _SAMPLE) | 1
         sample = np.sort(np.concatenate([np.asarray(image[number % step :: step]) for number, image in enumerate(m)]))
-        edges = np.unique(sample[(np.arange(1, BINS) * sample.size) // BINS])
+        edges = np.unique(sample)
+        if len(edges) >= BINS:
+            edges = np.unique(sample[(np.arange(1, BINS) * sample.size) // BINS])
         codes = np.empty(m.shape, dtype=np.uint16)
 
-        def look_up(number: int) -> None:
+        def look_up(number: int) -> NDArray[np.bool_]:
+            """Code one map; returns the bins in which it has a value other than the bin's lower edge."""
             values = np.asarray(m[number])
             require_finite(values, f"map {number}")
             # Looking sorted values up walks through the edges once, which costs less than missing the cache.
             order = np.argsort(values)
-            codes[number, order] = np.searchsorted(edges, values[order], side="right")
+            ordered = values[order]
+            own = np.searchsorted(edges, ordered, side="right")
+            codes[number, order] = own
+            mixed = np.zeros(len(edges) + 1, dtype=np.bool_)
+            mixed[own[ordered != edges[own - 1]]] = True
+            return mixed
 
+        mixed = np.zeros(len(edges) + 1, dtype=np.bool_)
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(look_up, range(len(m))))
+            for found in pool.map(look_up, range(len(m))):
+                mixed |= found
         kept = None if ignore is None else ~as_maps(maps, ignore)[1]
-        return cls(codes, truth, kept, edges)
+        return cls(codes, truth, kept, edges, ~mixed)
 
     def counts(self, index: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positives and negatives in each bin over the images bool [N], int64 [bins] each.

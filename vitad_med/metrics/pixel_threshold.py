@@ -44,9 +44,7 @@ class PixelThreshold:
     reason: str | None = None
 
 
-def pixel_thresholds(
-    maps: Sequence[ArrayLike] | Iterable[ArrayLike], rates: Sequence[float] = RATES, every: int = 1
-) -> tuple[PixelThreshold, ...]:
+def pixel_thresholds(maps: Iterable[ArrayLike], rates: Sequence[float] = RATES) -> tuple[PixelThreshold, ...]:
     """Thresholds at which a share of at most ``rate`` of all pixels of normal images is marked.
 
     Pixels tied at a threshold are marked together, so a value that too many pixels share is left out as a whole. If
@@ -56,8 +54,6 @@ def pixel_thresholds(
     Args:
         maps: maps of the normal images, real arrays of any shape; read twice, one at a time.
         rates: each in (0, 1).
-        every: count every so-manieth pixel only, from another start in each map; for sets of maps so large that a
-            regular sample of their pixels says the same. ``achieved`` is then of the sample.
 
     Returns:
         One threshold for each rate, in their order.
@@ -72,7 +68,7 @@ def pixel_thresholds(
     if iter(maps) is maps:
         raise DataError("maps are read twice; give a list or another sequence in place of an iterator.")
     upper = np.zeros(_LEVELS, dtype=np.int64)
-    for keys in _keys(maps, every):
+    for keys in _keys(maps):
         upper += np.bincount(keys >> 16, minlength=_LEVELS)
     total = int(upper.sum())
     if not total:
@@ -84,7 +80,7 @@ def pixel_thresholds(
     crossed = [int(np.flatnonzero(at_least > number)[-1]) for number in allowed]
     occupied = np.flatnonzero(upper)
     above = [int(occupied[occupied > level][0]) if (occupied > level).any() else level for level in crossed]
-    lower = _count_lower(maps, every, upper, sorted({*crossed, *above}))
+    lower = _count_lower(maps, upper, sorted({*crossed, *above}))
     return tuple(
         _pick(rate, number, total, [(level, at_least[level + 1], lower[level]) for level in dict.fromkeys(levels)])
         for rate, number, levels in zip(rates, allowed, zip(crossed, above, strict=True), strict=True)
@@ -114,12 +110,12 @@ def _pick(
     )
 
 
-def _keys(maps: Iterable[ArrayLike], every: int) -> Iterator[NDArray[np.uint32]]:
+def _keys(maps: Iterable[ArrayLike]) -> Iterator[NDArray[np.uint32]]:
     """Values of many maps at once as uint32 that sort like the float32 values."""
     held: list[NDArray[np.float32]] = []
     size = 0
     for number, image in enumerate(maps):
-        values = np.asarray(image).ravel()[number % every :: every]
+        values = np.asarray(image).ravel()
         require_finite(values, f"map {number}")
         with np.errstate(over="ignore"):
             # Adding zero makes a negative zero positive, so that both are one value.
@@ -145,13 +141,13 @@ def _value(level: int, rest: int) -> np.float32:
 
 
 def _count_lower(
-    maps: Iterable[ArrayLike], every: int, upper: NDArray[np.int64], levels: Sequence[int]
+    maps: Iterable[ArrayLike], upper: NDArray[np.int64], levels: Sequence[int]
 ) -> dict[int, NDArray[np.int64]]:
     """Second pass: counts of the lower 16 bits within each of the given levels of the upper 16."""
     slot = np.full(_LEVELS, -1, dtype=np.int8)
     slot[levels] = np.arange(len(levels))
     counts = np.zeros((len(levels), _LEVELS), dtype=np.int64)
-    for keys in _keys(maps, every):
+    for keys in _keys(maps):
         place = slot[keys >> 16]
         chosen = place >= 0
         cells = place[chosen].astype(np.int64) * _LEVELS + (keys[chosen] & np.uint32(_LEVELS - 1))

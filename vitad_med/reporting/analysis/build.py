@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from vitad_med.calibration import Calibration, check_binding, drift, operating_point
 from vitad_med.calibration.run import run_intensities
@@ -19,7 +21,7 @@ from vitad_med.metrics.bootstrap import patient_weights
 from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.counts import cohort_counts, flow, suppress_small_counts
 from vitad_med.reporting.analysis.gaps import gaps
-from vitad_med.reporting.analysis.image_curves import delong, roc_curve, score_histogram
+from vitad_med.reporting.analysis.image_curves import Curve, delong, roc_curve, score_histogram
 from vitad_med.reporting.analysis.notes import notes
 from vitad_med.reporting.analysis.settings import ReportSettings
 from vitad_med.reporting.analysis.study import LocalizationStudy, study_localization
@@ -76,23 +78,29 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
     images = ImageFigures(cases, scores, weights, settings.min_patients, settings.level)
     cohorts: dict[str, Any] = {}
     roc: dict[str, Any] = {}
-    for key, inside in members.items():
-        own = study.cells[key]
+
+    def of_images(inside: np.ndarray) -> tuple[dict[str, Value], dict[str, float] | None, Curve | None]:
+        figures = images.cohort(inside)
+        if figures["image_auroc"]["value"] is None:
+            return figures, None, None
+        own = scores[inside], labels[inside], patients[inside]
+        return figures, delong(*own, settings.level), roc_curve(*own, weights[:, inside], settings.level)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        found = list(pool.map(of_images, members.values()))
+    for (key, inside), (figures, checked, curve) in zip(members.items(), found, strict=True):
         verdict = localization_verdict(study.values[key]["conditioned_auroc"], study.differences[key])
-        figures: dict[str, Value] = images.cohort(inside)
-        scored = figures["image_auroc"]["value"] is not None
         cohorts[key] = {
             "name": cohort_name(key),
-            **cohort_counts(cases, inside, own.n),
+            **cohort_counts(cases, inside, study.cells[key].n),
             "image": figures,
-            "delong": delong(scores[inside], labels[inside], patients[inside], settings.level) if scored else None,
+            "delong": checked,
             "localization": study.values[key],
             "nulls": study.nulls[key],
             "differences": study.differences[key],
             "verdict": asdict(verdict),
         }
-        curve = roc_curve(scores[inside], labels[inside], patients[inside], weights[:, inside], settings.level)
-        if scored and curve is not None:
+        if curve is not None:
             roc[key] = curve
 
     _logger.info("operating point, gaps between cohorts")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from vitad_med.data.case import UNKNOWN, Case
 from vitad_med.evaluation.cohorts import parse_key
@@ -78,9 +80,13 @@ def gaps(
         "conditioned_auroc": _localized_sample(cases, weights, members, study),
         "image_auroc": _image_sample(cases, scores, weights, members, study),
     }
-    blocks = [
-        _gap(axis, metric, samples[metric], cohorts, study, settings) for axis in settings.axes for metric in PRIMARY
-    ]
+    tests = [(axis, metric) for axis in settings.axes for metric in PRIMARY]
+
+    def test(of: tuple[str, str]) -> dict[str, Any]:
+        return _gap(*of, samples[of[1]], cohorts, study, settings)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        blocks = list(pool.map(test, tests))
     for block, p in zip(blocks, holm([block["p"] for block in blocks]), strict=True):
         block["p_holm"] = None if p is None else rounded(p)
     return blocks

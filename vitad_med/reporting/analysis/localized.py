@@ -18,10 +18,14 @@ from vitad_med.metrics.conditioned import PairMatrices
 from vitad_med.metrics.froc import GRID, Froc, froc_figures
 from vitad_med.metrics.pixel_threshold import pixel_thresholds
 from vitad_med.reporting.analysis.image_ratios import IOBB, IOU, RATIOS, image_ratios, ratio
+from vitad_med.reporting.analysis.map_streams import thinned
 from vitad_med.reporting.analysis.regions import TruthRegions
 from vitad_med.reporting.analysis.sources import MapSource, ranks_of
 
 _logger = logging.getLogger(__name__)
+
+THRESHOLD_IMAGES = 2000
+"""Normal images that set pixel thresholds at most, a regular sample of more: a hundred million pixels."""
 
 FROC = ("froc_mean", "froc_1")
 METRICS = (
@@ -35,7 +39,6 @@ METRICS = (
     *FROC,
 )
 
-_THRESHOLD_PIXELS = 100_000_000
 _NEEDS_OUTLINES = "boxes are not outlines; AUPRO needs pixel-exact masks"
 _NEEDS_NORMALS = "no normal images with a map in the cohort to set thresholds and count false positives"
 _NOT_VALID = "not a valid null map for this figure"
@@ -102,7 +105,7 @@ def source_figures(source: MapSource, group: Group) -> SourceFigures:
     result = SourceFigures()
     maps = source.stack()
     ranks = ranks_of(source, maps)
-    thresholds = pixel_thresholds(source.normal, every=_step(source.normal)) if len(source.normal) else ()
+    thresholds = pixel_thresholds(thinned(source.normal, THRESHOLD_IMAGES)) if len(source.normal) else ()
     froc = None
     if thresholds:
         froc = Froc.build(source.normal, maps, group.regions.regions, thresholds[-1].threshold)
@@ -136,13 +139,6 @@ def source_figures(source: MapSource, group: Group) -> SourceFigures:
                 name: values.get(name, unscored(_absent(name, source, group), cell.n)) for name in METRICS
             }
     return result
-
-
-def _step(maps: Sequence[np.ndarray]) -> int:
-    """Which share of the pixels sets thresholds: all up to a hundred million, beyond that a regular sample."""
-    pixels = len(maps) * maps[0].size
-    # Odd, so that the sample does not follow the columns of the grid.
-    return max(1, round(pixels / _THRESHOLD_PIXELS)) | 1
 
 
 def _absent(name: str, source: MapSource, group: Group) -> str:

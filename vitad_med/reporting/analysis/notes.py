@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitad_med.metrics.pixel_threshold import RATES
+from vitad_med.reporting.analysis.localized import THRESHOLD_IMAGES
 from vitad_med.reporting.analysis.settings import ReportSettings
 
 
@@ -31,7 +32,8 @@ def notes(
         "images, and one that does may still tell when and how they were taken rather than disease.",
         f"Maps are compared on a grid of {report['settings']['eval_size']} x {report['settings']['eval_size']} pixels; "
         f"pixel score: {settings.pixel_score.replace('_', ' ')}.",
-        f"Thresholds of IoU and IoBB are set at pixel false-positive rates of {_rates()} on the normal images; "
+        f"Thresholds of IoU and IoBB are set at pixel false-positive rates of {_rates()} on the normal images "
+        f"(of more than {THRESHOLD_IMAGES:,} on a regular sample of them), the same for every cohort and replicate; "
         f"FROC candidates are regions above the threshold at {RATES[-1]:.0%}.".replace("%", " %"),
         f"Intervals are {settings.level:.0%} over {settings.replicates:,} patient-clustered bootstrap "
         "replicates, on the logit scale with t quantiles; of differences, expanded percentiles. None is given for "

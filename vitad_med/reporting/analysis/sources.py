@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from vitad_med.evaluation import null_maps
 from vitad_med.evaluation.summary import POOLED_METRICS
 from vitad_med.metrics.conditioned import within_image_midranks
 from vitad_med.metrics.pixel_score import PixelScores
 from vitad_med.predictions.records import Predictions
+from vitad_med.reporting.analysis.map_streams import Prefetched, Repeated
 
 METHOD = "method"
-_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def method_source(predictions: Predictions, localized: np.ndarray, normal: np.nd
     def maps(images: np.ndarray) -> PixelScores:
         return PixelScores(predictions.map, images, predictions.scores, pixel_score)
 
-    return MapSource(METHOD, lambda: _stacked(maps(localized), predictions.eval_size), _Prefetched(maps(normal)))
+    return MapSource(METHOD, lambda: _stacked(maps(localized), predictions.eval_size), Prefetched(maps(normal)))
 
 
 def null_sources(
@@ -71,14 +68,14 @@ def null_sources(
     size = predictions.eval_size
     blob = null_maps.centre_blob(1, size)[0]
     patients = [predictions.cases[i].patient_id for i in localized]
-    sources = [MapSource("centre_blob", lambda: null_maps.centre_blob(len(masks), size), _Repeated(blob, len(normal)))]
+    sources = [MapSource("centre_blob", lambda: null_maps.centre_blob(len(masks), size), Repeated(blob, len(normal)))]
     if len(set(patients)) > 1:
         sources.append(MapSource("box_prior", lambda: null_maps.box_prior(masks, patients), (), metrics=POOLED_METRICS))
     if images is None:
         return sources
 
     def made(read: Callable[[np.ndarray], np.ndarray]) -> Sequence[np.ndarray]:
-        return _Prefetched(PixelScores(lambda number: read(predictions.image(number)[None])[0], normal))
+        return Prefetched(PixelScores(lambda number: read(predictions.image(number)[None])[0], normal))
 
     return [
         *sources,
@@ -107,40 +104,3 @@ def _stacked(maps: Sequence[np.ndarray], size: int) -> np.ndarray:
     for row, values in enumerate(maps):
         stack[row] = values
     return stack
-
-
-class _Prefetched(Sequence[np.ndarray]):
-    """A sequence of maps whose next few are read by threads while the current one is used."""
-
-    def __init__(self, maps: Sequence[np.ndarray]) -> None:
-        self._maps = maps
-
-    def __len__(self) -> int:
-        return len(self._maps)
-
-    def __getitem__(self, position: int) -> np.ndarray:  # type: ignore[override]
-        return self._maps[position]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        workers = torch.get_num_threads()
-        with ThreadPoolExecutor(workers) as pool:
-            waiting = deque(pool.submit(self._maps.__getitem__, i) for i in range(min(_AHEAD, len(self._maps))))
-            for following in range(len(waiting), len(self._maps) + len(waiting)):
-                if following < len(self._maps):
-                    waiting.append(pool.submit(self._maps.__getitem__, following))
-                yield waiting.popleft().result()
-
-
-class _Repeated(Sequence[np.ndarray]):
-    """The same map for every image, kept once."""
-
-    def __init__(self, values: np.ndarray, times: int) -> None:
-        self._values, self._times = values, times
-
-    def __len__(self) -> int:
-        return self._times
-
-    def __getitem__(self, position: int) -> np.ndarray:  # type: ignore[override]
-        if not -self._times <= position < self._times:
-            raise IndexError(position)
-        return self._values
