@@ -33,20 +33,18 @@ from vitad_med.comparison.paired_figures import (
     delong_difference,
     image_figures,
     localization_figures,
-    truth_groups,
 )
 from vitad_med.comparison.verdict import localizes_better
 from vitad_med.data.case import Case
 from vitad_med.errors import ConfigError, DataError
-from vitad_med.evaluation.cohorts import ALL, cohort_keys, select
-from vitad_med.evaluation.table import cohort_name
+from vitad_med.evaluation.cells import MIN_PATIENTS, make_truths
+from vitad_med.evaluation.cohorts import ALL, cohort_keys, cohort_name, select
 from vitad_med.evaluation.truth import truth_masks
 from vitad_med.metrics.bootstrap import MINIMUM_PATIENTS, patient_weights
 from vitad_med.metrics.gaps import holm
 from vitad_med.predictions.records import Predictions
 
 PRIMARY = ("conditioned_auroc", "image_auroc")
-MIN_PATIENTS = 5
 
 _CLASSES = {0: "normal", 1: "abnormal"}
 _logger = logging.getLogger(__name__)
@@ -241,8 +239,8 @@ def _localization(
     if len(local) < len(wanted):
         notes.append(f"{len(wanted) - len(local)} localized images without a map in both runs are left out of it.")
     cases, size = [match.cases[i] for i in local], a.eval_size
-    groups = truth_groups(cases, truth_masks(cases, size), {key: inside[local] for key, inside in members.items()})
-    images = {key: local[g.positions][index] for g in groups for key, index in g.cohorts.items()}
+    truths = make_truths(cases, truth_masks(cases, size), {key: inside[local] for key, inside in members.items()})
+    images = {key: local[t.positions][cell.index] for t in truths for key, cell in t.cells.items()}
     reasons = {key: sample.reason(own, (1,), "localized") for key, own in images.items()}
     scored = [key for key, reason in reasons.items() if reason is None]
     broad = [key for key in scored if sample.fewest(images[key], (1,)) >= MINIMUM_PATIENTS]
@@ -251,8 +249,8 @@ def _localization(
         _logger.info("localization figures of %d images", len(local))
         maps = np.stack([run.map(int(places[i])) for i in local])
         sides.append({})
-        for group in groups:
-            sides[-1] |= localization_figures(maps, group, sample.weights[:, local], scored, broad)
+        for truth in truths:
+            sides[-1] |= localization_figures(maps, truth, sample.weights[:, local], scored, broad)
     figures = {}
     sizes = {}
     for key in members:

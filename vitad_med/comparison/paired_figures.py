@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from vitad_med.comparison.document import ComparedFigure, DelongDifference
-from vitad_med.data.case import Case
-from vitad_med.evaluation.cohorts import parse_key
+from vitad_med.evaluation.cells import Truth
 from vitad_med.evaluation.document import scored, unscored
-from vitad_med.evaluation.localization import MapFigures
-from vitad_med.evaluation.truth import finding_truth
 from vitad_med.metrics.bootstrap import interval, logit_interval
 from vitad_med.metrics.clustered import delong_clustered_covariance
 from vitad_med.metrics.image import image_auroc, image_average_precision
@@ -40,67 +37,30 @@ class Drawn:
     replicates: NDArray[np.float64] | None
 
 
-@dataclass(frozen=True)
-class TruthGroup:
-    """Cohorts that share one definition of the truth: every box, or the boxes of one finding.
-
-    Attributes:
-        positions: the images used, among the localized ones, int [n].
-        masks: bool [n, S, S].
-        ignore: bool [n, S, S] of pixels that are neither, or None.
-        cohorts: images of each cohort, bool [n] by key.
-    """
-
-    positions: NDArray[np.int64]
-    masks: NDArray[np.bool_]
-    ignore: NDArray[np.bool_] | None
-    cohorts: dict[str, NDArray[np.bool_]]
-
-
-def truth_groups(
-    cases: Sequence[Case], masks: NDArray[np.bool_], members: dict[str, NDArray[np.bool_]]
-) -> list[TruthGroup]:
-    """Group cohorts by finding.
-
-    Args:
-        cases: L localized cases.
-        masks: their whole truth, bool [L, S, S].
-        members: images of each cohort, bool [L] by key.
-    """
-    findings = {key: parse_key(key).get("finding") for key in members}
-    groups = []
-    for finding in dict.fromkeys(findings.values()):
-        positions, own, ignore = np.arange(len(cases)), masks, None
-        if finding is not None:
-            positions, own, ignore = finding_truth(cases, masks, finding)
-        inside = {key: members[key][positions] for key in members if findings[key] == finding}
-        groups.append(TruthGroup(positions, own, ignore, inside))
-    return groups
-
-
 def localization_figures(
     maps: NDArray[np.float32],
-    group: TruthGroup,
+    truth: Truth,
     weights: NDArray[np.uint16],
     keys: Sequence[str],
     with_interval: Sequence[str],
 ) -> dict[str, dict[str, Drawn]]:
-    """Localization figures of one run in the cohorts of one group.
+    """Localization figures of one run in the cohorts that share a truth.
 
     Args:
         maps: float32 [L, S, S] of the localized images.
-        group: cohorts and their truth.
+        truth: cohorts and their truth.
         weights: bootstrap counts of the localized images, [R, L].
         keys: of the cohorts to compute.
         with_interval: those of them that have the patients for an interval.
     """
-    own = maps if len(group.positions) == len(maps) else maps[group.positions]
-    figures = MapFigures(own, group.masks, group.ignore)
+    figures = truth.figures(maps)
     drawn: dict[str, dict[str, Drawn]] = {}
-    for key, index in group.cohorts.items():
+    for key, cell in truth.cells.items():
         if key in keys:
-            values = figures.values(index, LOCALIZATION)
-            replicates = figures.replicates(index, weights[:, group.positions]) if key in with_interval else {}
+            values = figures.values(cell.index, LOCALIZATION)
+            replicates = {}
+            if key in with_interval:
+                replicates = figures.replicates(cell.index, weights[:, truth.positions], LOCALIZATION)
             drawn[key] = {name: Drawn(values[name], replicates.get(name)) for name in LOCALIZATION}
     return drawn
 

@@ -72,12 +72,14 @@ class Truth:
     ignore: np.ndarray | None
     cells: dict[str, Cell]
 
-    def figures(self, maps: np.ndarray, ranks: np.ndarray) -> MapFigures:
-        """Figures of maps [L, S, S] and their within-image ranks on the images of this truth."""
+    def figures(self, maps: np.ndarray, ranks: np.ndarray | None = None) -> MapFigures:
+        """Figures of maps [L, S, S] on the images of this truth; within-image ranks [L, S, S] save ranking anew."""
         if len(self.positions) == len(maps):
             return MapFigures(maps, self.masks, self.ignore, ranks)
         own = maps[self.positions]
-        return MapFigures(own, self.masks, self.ignore, own if ranks is maps else ranks[self.positions])
+        if ranks is not None:
+            ranks = own if ranks is maps else ranks[self.positions]
+        return MapFigures(own, self.masks, self.ignore, ranks)
 
 
 def make_truths(cases: Sequence[Case], masks: np.ndarray, members: Mapping[str, np.ndarray]) -> list[Truth]:

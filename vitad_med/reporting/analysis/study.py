@@ -102,7 +102,8 @@ def study_localization(
             settings.level,
         )
 
-    method = source_figures(method_source(predictions, indices, normal, settings.pixel_score), group(normal))
+    of_method = group(normal)
+    method = source_figures(method_source(predictions, indices, normal, settings.pixel_score), of_method)
     study.values, study.curves = method.values, method.curves
     study.matrices, study.image_auroc, study.hits = method.matrices, method.image_auroc, method.hits
     study.replicates = {key: p.replicates for key, p in method.paired.items() if p.replicates is not None}
@@ -125,7 +126,7 @@ def study_localization(
     images = np.stack([predictions.image(int(i)) for i in indices]) if study.with_images else None
     seen = normal[[predictions.has_image(int(i)) for i in normal]] if len(normal) else normal
     sources = null_sources(predictions, indices, seen, masks, images)
-    of_nulls = group(seen)
+    of_nulls = of_method if len(seen) == len(normal) else group(seen)
     # Two at a time: the work is in arrays, which threads share a machine for; each holds its stacks in memory.
     with ThreadPoolExecutor(min(_AT_ONCE, torch.get_num_threads())) as pool:
         scored = list(pool.map(lambda source: source_figures(source, of_nulls), sources))
