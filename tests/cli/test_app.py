@@ -23,7 +23,11 @@ def status_of(arguments: list[str]) -> int:
         return int(leaving.code or 0)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["data"], ["data", "check"], ["compare"], ["version"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["data"], ["data", "check"], ["compare"], ["report"], ["calibrate"], ["version"]],
+    ids=" ".join,
+)
 def test_help_has_examples_and_exit_statuses(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of([*command, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -66,6 +66,7 @@ def cohort(key: str) -> dict[str, Any]:
         "n_abnormal": abnormal,
         "n_localized": abnormal,
         "image": {name: figure(value - shift, half, images) for name, value in image.items()},
+        "metadata_difference": figure(0.083, None if small else 0.05, images),
         "delong": None if small else {"value": 0.628 - shift, "low": 0.596 - shift, "high": 0.659 - shift},
         "localization": {
             name: figure(value - min(shift, 0.05), half, abnormal) for name, value in localization.items()
@@ -253,6 +254,7 @@ def suppressed() -> dict[str, Any]:
     small = report["cohorts"]["scanner=A|B"]
     small |= dict.fromkeys(("n_images", "n_patients", "n_normal", "n_abnormal", "n_localized"))
     reason = "not scored: fewer than 5 patients"
+    small["metadata_difference"] = figure(None, n=None, reason=reason)
     for section in (small["image"], small["localization"], *small["nulls"].values()):
         section |= {name: figure(None, n=None, reason=reason) for name in section}
     report["operating_point"] |= {

@@ -16,7 +16,7 @@ EXAMPLES = """\
 examples:
   vitad-med demo                          train on examples/nih_mini, evaluate, print the table
   vitad-med data check DIR                look for mistakes in a data set before training on it
-  vitad-med report RUN --out DIR          cohort localization report of an evaluation, or of any scores and maps
+  vitad-med report RUN --out DIR          cohort localization report of any scores and maps
   vitad-med compare RUN_A RUN_B --out DIR is one run better than another on the same images
   vitad-med calibrate DIR --bundle BUNDLE set the threshold on a site's own normal images
   vitad-med version                       library versions, devices, threads, bf16 support

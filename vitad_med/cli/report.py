@@ -30,7 +30,7 @@ EXAMPLES = """\
 examples:
   vitad-med report outputs/nih --cohorts sex,view,age --out outputs/nih/report
   vitad-med report scores.csv --maps maps --images images --cohorts sex,scanner --out report
-  vitad-med report outputs/site --calibration calibration.json --fpr 0.05 --prevalence 0.02 --out report
+  vitad-med report outputs/site --calibration site.json --prevalence 0.02 --out report
 """
 
 

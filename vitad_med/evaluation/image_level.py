@@ -9,7 +9,7 @@ import numpy as np
 from vitad_med.data.case import UNKNOWN, Case
 from vitad_med.errors import DataError
 from vitad_med.evaluation.document import IMAGE_METRICS, Value, scored, unscored
-from vitad_med.evaluation.intervals import LEVEL, fewest_patients, figure_interval
+from vitad_med.evaluation.intervals import LEVEL, difference_interval, fewest_patients, figure_interval
 from vitad_med.metrics.bootstrap import no_interval_reason
 from vitad_med.metrics.image import (
     image_auroc,
@@ -61,22 +61,31 @@ class ImageFigures:
 
     def cohort(self, index: np.ndarray) -> dict[str, Value]:
         """The image metrics of the cohort bool [N]."""
+        return self.cohort_beside_metadata(index)[0]
+
+    def cohort_beside_metadata(self, index: np.ndarray) -> tuple[dict[str, Value], Value]:
+        """The image metrics of the cohort bool [N], and the paired difference ``image_auroc - metadata_null_auroc``."""
         labels, patients = self.labels[index], self.patients[index]
         n = int(index.sum())
         reason = self._too_small(labels, patients)
         if reason is not None:
-            return {name: unscored(reason, n) for name in IMAGE_METRICS}
+            return {name: unscored(reason, n) for name in IMAGE_METRICS}, unscored(reason, n)
         few = no_interval_reason(patients, labels) is not None
-        return {
-            "image_auroc": self._value(index, self.scores, _auroc, few),
-            "image_ap": self._value(index, self.scores, _average_precision, few),
+        own = self._drawn(index, self.scores, _auroc, few)
+        figures = {
+            "image_auroc": self._value(index, own),
+            "image_ap": self._value(index, self._drawn(index, self.scores, _average_precision, few)),
             "image_auroc_conditioned": self._conditioned(index, few),
-            "metadata_null_auroc": (
-                unscored(self.null_reason, n)
-                if self.null_scores is None
-                else self._value(index, self.null_scores, _auroc, few)
-            ),
         }
+        if self.null_scores is None:
+            none = unscored(self.null_reason, n)
+            return {**figures, "metadata_null_auroc": none}, none
+        null = self._drawn(index, self.null_scores, _auroc, few)
+        ends = None
+        if own[1] is not None and null[1] is not None:
+            ends = difference_interval(own[1] - null[1], fewest_patients(patients, labels), self.level)
+        difference = scored(own[0] - null[0], n, ends)
+        return {**figures, "metadata_null_auroc": self._value(index, null)}, difference
 
     def _too_small(self, labels: np.ndarray, patients: np.ndarray) -> str | None:
         for label, name in _CLASSES.items():
@@ -97,16 +106,24 @@ class ImageFigures:
         if not used.any():
             return unscored("no view and age band holds normal and abnormal images", 0)
         few = few or no_interval_reason(self.patients[used], self.labels[used]) is not None
-        return self._value(used, self.scores, stratified_auroc, few)
+        return self._value(used, self._drawn(used, self.scores, stratified_auroc, few))
 
-    def _value(self, index: np.ndarray, scores: np.ndarray, metric: Metric, few: bool) -> Value:
+    def _drawn(
+        self, index: np.ndarray, scores: np.ndarray, metric: Metric, few: bool
+    ) -> tuple[float, np.ndarray | None]:
+        """A figure and its replicates [R], None with too few patients for an interval."""
         arguments = (scores[index], self.labels[index], self.strata[index])
         value = float(metric(*arguments, None))
+        if few:
+            return value, None
+        weights = self.weights[:, index]
+        blocks = [metric(*arguments, weights[start : start + _BLOCK]) for start in range(0, len(weights), _BLOCK)]
+        return value, np.concatenate([np.asarray(block) for block in blocks])
+
+    def _value(self, index: np.ndarray, drawn: tuple[float, np.ndarray | None]) -> Value:
+        value, replicates = drawn
         ends = None
-        if not few:
-            weights = self.weights[:, index]
-            blocks = [metric(*arguments, weights[start : start + _BLOCK]) for start in range(0, len(weights), _BLOCK)]
-            replicates = np.concatenate([np.asarray(block) for block in blocks])
+        if replicates is not None:
             patients = fewest_patients(self.patients[index], self.labels[index])
             ends = figure_interval(value, replicates, patients, self.level)
         return scored(value, int(index.sum()), ends)

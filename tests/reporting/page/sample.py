@@ -114,6 +114,7 @@ def cohort(name: str, images: int, conditioned: float | None) -> dict[str, Any]:
             "image_auroc_conditioned": figure(0.70, half) if conditioned else nothing("fewer than 5 normal patients"),
             "metadata_null_auroc": figure(0.53, half) if conditioned else nothing("fewer than 5 normal patients"),
         },
+        "metadata_difference": figure(0.20, half) if conditioned else nothing("fewer than 5 normal patients"),
         "delong": {"value": 0.73, "low": 0.70, "high": 0.76},
         "localization": localization,
         "nulls": nulls,

@@ -83,20 +83,21 @@ def test_the_first_answer_is_the_verdict(report: dict[str, Any], verdict: str, t
 
 
 @pytest.mark.parametrize(
-    ("ours", "null", "beats"),
+    ("ours", "difference", "beats"),
     [
-        (figure(0.7, 0.65, 0.75), figure(0.53, 0.5, 0.56), True),
-        (figure(0.7, 0.65, 0.75), figure(0.64, 0.6, 0.68), False),
-        (figure(0.48, 0.46, 0.49), figure(0.3, 0.25, 0.35), False),
-        (figure(0.7), figure(0.53, 0.5, 0.56), None),
+        (figure(0.7, 0.65, 0.75), figure(0.06, 0.02, 0.1), True),
+        (figure(0.7, 0.65, 0.75), figure(0.06, -0.01, 0.13), False),
+        (figure(0.48, 0.46, 0.49), figure(0.18, 0.1, 0.26), False),
+        (figure(0.7), figure(0.06), None),
         (figure(0.7, 0.65, 0.75), figure(None, reason="one sex"), None),
     ],
     ids=["above", "overlap", "metadata worse than chance", "no interval", "no metadata"],
 )
 def test_detection_is_claimed_only_beyond_metadata_and_chance(
-    report: dict[str, Any], ours: dict, null: dict, beats: bool | None
+    report: dict[str, Any], ours: dict, difference: dict, beats: bool | None
 ) -> None:
-    report["cohorts"]["all"]["image"] |= {"image_auroc": ours, "metadata_null_auroc": null}
+    report["cohorts"]["all"]["image"]["image_auroc"] = ours
+    report["cohorts"]["all"]["metadata_difference"] = difference
     assert beats_metadata(report) is beats
     whether = answer(report, "whether")
     assert whether.tone == {True: "good", False: "bad", None: "open"}[beats]

@@ -109,7 +109,7 @@ def test_caveats_follow_from_the_figures(samples: Samples) -> None:
     assert "may not come from the images" not in caveats(report)
     assert "41 images have no known age." in caveats(report)
     report["cohorts"]["all"]["verdict"]["answer"] = "yes"
-    report["cohorts"]["all"]["image"]["metadata_null_auroc"]["value"] = 0.61
+    report["cohorts"]["all"]["metadata_difference"]["low"] = -0.01
     report["drift"] = None
     assert "not shown that the map localizes" not in caveats(report)
     assert "may not come from the images" in caveats(report)

@@ -79,21 +79,23 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
     cohorts: dict[str, Any] = {}
     roc: dict[str, Any] = {}
 
-    def of_images(inside: np.ndarray) -> tuple[dict[str, Value], dict[str, float] | None, Curve | None]:
-        figures = images.cohort(inside)
+    def of_images(inside: np.ndarray) -> tuple[dict[str, Value], Value, dict[str, float] | None, Curve | None]:
+        figures, difference = images.cohort_beside_metadata(inside)
         if figures["image_auroc"]["value"] is None:
-            return figures, None, None
+            return figures, difference, None, None
         own = scores[inside], labels[inside], patients[inside]
-        return figures, delong(*own, settings.level), roc_curve(*own, weights[:, inside], settings.level)
+        curve = roc_curve(*own, weights[:, inside], settings.level)
+        return figures, difference, delong(*own, settings.level), curve
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         found = list(pool.map(of_images, members.values()))
-    for (key, inside), (figures, checked, curve) in zip(members.items(), found, strict=True):
+    for (key, inside), (figures, difference, checked, curve) in zip(members.items(), found, strict=True):
         verdict = localization_verdict(study.values[key]["conditioned_auroc"], study.differences[key])
         cohorts[key] = {
             "name": cohort_name(key),
             **cohort_counts(cases, inside, study.cells[key].n),
             "image": figures,
+            "metadata_difference": difference,
             "delong": checked,
             "localization": study.values[key],
             "nulls": study.nulls[key],

@@ -99,6 +99,7 @@ class ReportCohort(TypedDict):
     n_abnormal: Number
     n_localized: Number
     image: dict[str, Figure]
+    metadata_difference: Difference
     delong: Crosscheck | None
     localization: dict[str, Figure]
     nulls: dict[str, dict[str, Figure]]

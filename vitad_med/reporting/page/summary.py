@@ -41,14 +41,13 @@ def summary(report: Mapping[str, Any]) -> list[Answer]:
 
 
 def beats_metadata(report: Mapping[str, Any]) -> bool | None:
-    """Whether the image AUROC lies above what metadata alone reach, intervals apart; None where it cannot be said."""
-    image = report["cohorts"]["all"].get("image") or {}
-    ours, null = image.get("image_auroc"), image.get("metadata_null_auroc")
-    if not has_interval(ours) or not has_value(null):
+    """Whether the image AUROC exceeds what metadata alone reach, by their paired difference; None without one."""
+    whole = report["cohorts"]["all"]
+    ours, difference = (whole.get("image") or {}).get("image_auroc"), whole.get("metadata_difference")
+    if not has_interval(ours) or not has_interval(difference):
         return None
     # Metadata that are worse than chance are no success of the method: chance is the least that it must beat.
-    highest = null["high"] if null.get("high") is not None else null["value"]
-    return bool(ours["low"] > max(highest, 0.5))
+    return bool(difference["low"] > 0 and ours["low"] > 0.5)
 
 
 def _where(report: Mapping[str, Any]) -> Answer:
@@ -103,6 +102,9 @@ def _whether(report: Mapping[str, Any]) -> Answer:
         None: ("Cannot tell whether better than age, sex and view alone", "open"),
     }[beats]
     sentences = [f"Image AUROC {figure_text(auroc)}; age, sex and view without any pixel reach {figure_text(null)}."]
+    difference = report["cohorts"]["all"].get("metadata_difference")
+    if has_interval(difference):
+        sentences.append(f"The difference on the same images is {figure_text(difference, signed=True)}.")
     conditioned = image.get("image_auroc_conditioned")
     if has_value(conditioned):
         sentences.append(f"Within one view and age band it is {figure_text(conditioned)}.")

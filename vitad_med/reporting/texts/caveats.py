@@ -17,8 +17,8 @@ def caveats(report: Report) -> Iterator[str]:
     image, metadata = whole["image"]["image_auroc"], whole["image"]["metadata_null_auroc"]
     if image["value"] is not None and metadata["value"] is not None:
         # A cross-validated model errs below chance where metadata say nothing; to exceed that is no feat.
-        bar = max(metadata["value"], 0.5)
-        if image["low"] is None or image["low"] <= bar:
+        lowest = whole["metadata_difference"]["low"], image["low"]
+        if lowest[0] is None or lowest[0] <= 0 or lowest[1] is None or lowest[1] <= 0.5:
             yield (
                 f"The image AUROC {figure_text(image)} is not shown to exceed what age, sex and view alone reach, "
                 f"{figure_text(metadata)}: it may not come from the images."

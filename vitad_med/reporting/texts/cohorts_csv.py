@@ -41,6 +41,7 @@ def cohort_rows(report: Report) -> Iterator[tuple[str, str, str, Mapping[str, An
             yield key, METHOD, metric, figure
             if metric == "image_auroc" and cohort["delong"] is not None:
                 yield key, METHOD, "image_auroc_delong", {**cohort["delong"], "n": figure["n"], "reason": None}
+        yield key, f"{DIFFERENCE}metadata", "image_auroc", cohort["metadata_difference"]
         for metric, figure in cohort["localization"].items():
             yield key, METHOD, metric, figure
         at_threshold: Any = operating.get(key, {})
