@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import vitad_med
+from vitad_med.cli import report
 from vitad_med.cli.exit_codes import EPILOG, OK
+from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import ConfigError, VitadError
 
 BUNDLE = Path("bundles") / "attn_synth"
@@ -114,10 +116,9 @@ def _run_bundle(title: str, root: Path, config: str, overrides: dict[str, Any]) 
 
 
 def _run_report(title: str, root: Path, output_dir: Path) -> None:
-    from vitad_med.cli import app  # the parser of all commands; it imports this module
-
     words = ["report", str(output_dir), "--cohorts", "sex,view", "--out", str(output_dir / "report")]
     words += ["--fpr", f"{REPORT_RATE:g}", "--bundle", str(root / BUNDLE)]
     print(f"\n{title}; the same as\n  {shlex.join(['vitad-med', *words])}\n", flush=True)
-    options = app.build_parser().parse_args(words)
-    options.run(options)
+    parser = StrictParser(prog="vitad-med")
+    report.add_command(parser.add_commands())
+    report.run(parser.parse_args(words))
