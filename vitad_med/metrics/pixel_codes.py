@@ -18,7 +18,7 @@ from vitad_med.metrics.checks import as_maps, require_finite
 from vitad_med.metrics.pooled import PooledHistograms
 
 BINS = 1 << 16
-_SAMPLE = 1 << 22
+_SAMPLE = 1 << 21
 
 
 @dataclass(frozen=True)
