@@ -51,7 +51,7 @@ def test_no_name_of_an_image_or_patient_leaves_data_that_are_not_public(study: S
 
 
 def test_images_are_listed_by_score_with_the_columns_of_the_table(study: StudyOnDisk, tmp_path: Path) -> None:
-    assert report(study, "--cohorts", "sex") == 0
+    assert report(study, "--cohorts", "sex,scanner") == 0
     with (tmp_path / "report" / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     scores = [float(row["score"]) for row in rows]
@@ -77,8 +77,11 @@ def test_all_pictures_lie_in_a_folder_beside_the_page(study: StudyOnDisk, tmp_pa
     assert report(study, "--cohorts", "sex", "--thumbnails", "all") == 0
     pictures = list((tmp_path / "report" / "thumbnails").iterdir())
     assert len(pictures) == 2 * len(study.rows)
-    assert report(study, "--cohorts", "sex", "--thumbnails", "0", out="none") == 0
-    assert "data:image/jpeg" not in (tmp_path / "none" / "report.html").read_text()
+    (tmp_path / "report" / "thumbnails" / "mine.jpg").write_bytes(b"x")
+    assert report(study, "--cohorts", "sex", "--thumbnails", "0") == 0
+    assert "data:image/jpeg" not in (tmp_path / "report" / "report.html").read_text()
+    # Pictures of the report before are gone, and nothing else is.
+    assert [path.name for path in (tmp_path / "report" / "thumbnails").iterdir()] == ["mine.jpg"]
 
 
 def test_mlflow_holds_figures_by_cohort_and_the_files_without_pictures_of_patients(
@@ -149,3 +152,20 @@ def test_a_rotated_map_and_a_box_outside_of_the_image_are_named(
     study.boxes[name] = (0.9, 0.9, 0.5, 0.5, "Mass")
     assert report(study, "--cohorts", "sex") == 2
     assert "boxes.csv" in capsys.readouterr().err
+
+
+def test_further_columns_leave_data_that_are_not_public_only_as_cohorts(study: StudyOnDisk, tmp_path: Path) -> None:
+    for number, row in enumerate(study.rows):
+        row["accession"] = f"ACC{number:07d}"
+    assert report(study, "--cohorts", "sex,scanner") == 0
+    for path in (tmp_path / "report").iterdir():
+        assert "ACC00000" not in path.read_text(encoding="utf-8"), path.name
+    assert "scanner" in (tmp_path / "report" / "images.csv").read_text().splitlines()[0]
+
+
+def test_a_report_is_not_written_over_the_run(study: StudyOnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    study.folder.mkdir(exist_ok=True)
+    (study.folder / "images.csv").write_text("mine")
+    assert report(study, "--cohorts", "sex", out="run") == 2
+    assert "predictions.csv of a run" in capsys.readouterr().err
+    assert (study.folder / "images.csv").read_text() == "mine"

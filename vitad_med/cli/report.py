@@ -111,8 +111,9 @@ def run(options: argparse.Namespace) -> int:
     from vitad_med.reporting.document.document import check_report
     from vitad_med.reporting.terminal import print_summary
     from vitad_med.reporting.texts.model_card import read_metadata
-    from vitad_med.reporting.write import write_report_files
+    from vitad_med.reporting.write import check_place, write_report_files
 
+    check_place(Path(options.out))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     calibration = None if options.calibration is None else read_calibration(options.calibration)
     settings = ReportSettings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,13 @@ def worklist_order(predictions: Predictions) -> list[int]:
     return sorted(range(len(names)), key=lambda i: (-predictions.scores[i], names[i]))
 
 
-def image_rows(predictions: Predictions, report: Report, order: Sequence[int]) -> list[Row]:
-    """One row for each number in ``order``."""
-    axes = list(dict.fromkeys(name for case in predictions.cases for name, _ in case.columns))
-    with_groups = any(case.group for case in predictions.cases)
+def image_rows(
+    predictions: Predictions, report: Report, order: Sequence[int], columns: Collection[str] | None = None
+) -> list[Row]:
+    """One row for each number in ``order``, with the further columns named in ``columns``; all of them if omitted."""
+    found = dict.fromkeys(name for case in predictions.cases for name, _ in case.columns)
+    axes = [name for name in found if columns is None or name in columns]
+    with_groups = any(case.group for case in predictions.cases) and (columns is None or "group" in columns)
     rows = []
     for i in order:
         case = predictions.cases[i]

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vitad_med.errors import ConfigError
 from vitad_med.evaluation.truth import truth_masks
+from vitad_med.predictions import layout
 from vitad_med.predictions.records import Predictions
 from vitad_med.reporting.analysis.build import Report
 from vitad_med.reporting.document.document import check_report, write_report
 from vitad_med.reporting.images_table import image_rows, worklist_order, write_images_table
 from vitad_med.reporting.page.records import Thumbnail
 from vitad_med.reporting.page.render import write_page
-from vitad_med.reporting.page.thumbnails import make_thumbnail, store_thumbnails
+from vitad_med.reporting.page.thumbnails import make_thumbnail, remove_thumbnails, store_thumbnails
 from vitad_med.reporting.texts.checklist import write_checklist
 from vitad_med.reporting.texts.cohorts_csv import write_cohorts_csv
 from vitad_med.reporting.texts.model_card import write_model_card
@@ -47,11 +49,18 @@ def write_report_files(
         The files, report.json last, so that a folder with report.json holds a whole report.
 
     Raises:
+        ConfigError: the folder holds a run.
         StorageError: a file cannot be written.
     """
     root = Path(folder)
+    check_place(root)
+    # What is left of an earlier report must not pass for a whole one, nor its pictures for wanted ones.
+    (root / "report.json").unlink(missing_ok=True)
+    remove_thumbnails(root)
     order = worklist_order(predictions)
-    rows = image_rows(predictions, report, order)
+    axes = {axis for entry in report.document["settings"]["cohorts"] for axis in entry.split(":")}
+    # A further column may be an accession number or a date: of data that are not public only cohorts leave the table.
+    rows = image_rows(predictions, report, order, None if predictions.journal.public else axes)
     made = make_thumbnails(predictions, order if thumbnails is None else order[:thumbnails])
     # Pictures that go into files are written as they are made, so that memory does not hold them all.
     pictures = store_thumbnails(root, made) if thumbnails is None else list(made)
@@ -64,6 +73,17 @@ def write_report_files(
     write_report(root / "report.json", document)
     names = ("report.html", "cohorts.csv", "images.csv", "model_card.md", "reporting_checklist.md", "report.json")
     return [root / name for name in names]
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that holds a run: the report's images.csv would replace the run's.
+
+    Raises:
+        ConfigError: naming the file of the run.
+    """
+    for name in ("metrics.json", layout.TABLE, layout.JOURNAL):
+        if (folder / name).exists():
+            raise ConfigError(f"'{folder}' holds {name} of a run; write the report into a folder of its own.")
 
 
 def make_thumbnails(predictions: Predictions, order: Sequence[int]) -> Iterator[Thumbnail]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from vitad_med.errors import DataError
+from vitad_med.errors import DataError, StorageError
 from vitad_med.evaluation.files import write_bytes
 from vitad_med.reporting.page.records import Corners, Thumbnail
 
 FOLDER = "thumbnails"
 """Folder beside the page for pictures that are not inside it."""
 
+_OWN_NAME = re.compile(r"\d{5,}\.(jpg|png)")
 XRAY_SIZE = 224
 HEAT_SIZE = 112  # maps are smooth, and the browser interpolates
 JPEG_QUALITY = 80
@@ -95,6 +97,20 @@ def store_thumbnails(page_folder: Path, thumbnails: Iterable[Thumbnail]) -> list
         xray = _stored(page_folder, f"{name}.jpg", thumbnail.xray)
         stored.append(replace(thumbnail, xray=xray, heat=_stored(page_folder, f"{name}.png", thumbnail.heat)))
     return stored
+
+
+def remove_thumbnails(page_folder: Path) -> None:
+    """Remove the pictures that an earlier report left beside the page; other files in the folder stay.
+
+    Raises:
+        StorageError: a picture cannot be removed.
+    """
+    for path in sorted((page_folder / FOLDER).glob("*")):
+        if _OWN_NAME.fullmatch(path.name):
+            try:
+                path.unlink()
+            except OSError as error:
+                raise StorageError(f"cannot remove the old picture '{path}': {error.strerror}; remove it.") from error
 
 
 def _stored(page_folder: Path, name: str, picture: bytes | str) -> str:
