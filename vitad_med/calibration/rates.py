@@ -69,7 +69,11 @@ class CohortRates:
             ("ppv", "nothing is flagged"),
             ("npv", "everything is flagged"),
         ):
-            figures[name] = _figure(getattr(found, name), len(labels), fewest, reason, undefined)
+            figure = _figure(getattr(found, name), len(labels), fewest, reason, undefined)
+            if name in ("ppv", "npv") and figure["low"] is None and figure["value"] in (0.0, 1.0):
+                # Certainty that only a handful of images vouches for is none.
+                figure = unscored("too few patients: not one image was judged wrongly, or not one rightly", len(labels))
+            figures[name] = figure
         return figures
 
     def _reason(self, patients: int, kind: str) -> str | None:

@@ -131,6 +131,9 @@ def _alarm(report: Mapping[str, Any]) -> Answer:
         f"{figure_text(rates.get('npv'), 'percent')}.",
         f"The threshold was set on normal images alone, to alarm on {wanted} of them.",
     ]
+    ppv = rates.get("ppv")
+    if has_interval(ppv) and ppv["low"] <= point["prevalence"]:
+        sentences.insert(2, "That is not shown to be more than drawing studies at random would find.")
     return Answer("alarm", question, answer, "plain", sentences)
 
 
