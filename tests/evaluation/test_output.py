@@ -219,6 +219,17 @@ def difference(value: float, low: float | None, high: float | None) -> Value:
         # The best null is beaten, but another, less certain one is not.
         ({"brightness": (0.05, 0.01, 0.09), "centre_blob": (0.06, -0.1, 0.2)}, "cannot tell", "not shown"),
         ({"brightness": (-0.05, -0.09, -0.01)}, "no", "does not localize better than brightness, it is worse"),
+        # Picked as the best of five, a difference must be clearer than one that was named beforehand.
+        (
+            {
+                "brightness": (-0.05, -0.09, -0.01),
+                **{name: (0.1 + 0.01 * i, 0.05, 0.2) for i, name in enumerate(("centre_blob", "mirror_difference"))},
+                "mirror_difference inverted": (0.2, 0.1, 0.3),
+                "centre_blob inverted": (0.3, 0.1, 0.4),
+            },
+            "cannot tell",
+            "not shown to localize better than brightness",
+        ),
         ({"brightness inverted": (-0.05, -0.09, -0.01)}, "no", "does not localize better than brightness inverted"),
         # Without the images brightness is not compared, and position alone is not the question.
         ({"centre_blob": (0.15, 0.1, 0.2)}, "cannot tell", "better than position alone, but brightness was not"),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from scipy.stats import norm
+
 from vitad_med.evaluation.document import Cohort, Value, rounded
 
 Answer = Literal["yes", "no", "cannot tell"]
@@ -62,8 +64,9 @@ def localization_verdict(value: Value, differences: Mapping[str, Value]) -> Verd
 
     ``yes`` when the intervals of the differences to *every* null map, upright and inverted, lie above zero: a method
     that is compared with the best of several must beat them all, and a test of that kind needs no correction for their
-    number (Berger, Technometrics 24, 1982, intersection-union); brightness must be among them. ``no`` when the whole
-    interval of the difference to the best null map lies below zero. Otherwise ``cannot tell``.
+    number (Berger, Technometrics 24, 1982, intersection-union); brightness must be among them. ``no`` when the
+    interval of the difference to the best null map lies below zero after it was widened for having picked the best of
+    several (Bonferroni over the null maps whose figures differ). Otherwise ``cannot tell``.
 
     Args:
         value: the method's ``conditioned_auroc``.
@@ -88,9 +91,17 @@ def localization_verdict(value: Value, differences: Mapping[str, Value]) -> Verd
             said = "better than position alone, but brightness was not compared because the images were not given"
             return Verdict("cannot tell", f"{said}: {compared}", key, difference)
         return Verdict("yes", f"localizes better than position and brightness alone: {compared}", key, difference)
-    if difference["high"] < 0:
+    if _corrected_high(difference, len({other["value"] for other in scored.values()})) < 0:
         return Verdict("no", f"does not localize better than {name}, it is worse: {compared}", key, difference)
     return Verdict("cannot tell", f"not shown to localize better than {name}: {compared}", key, difference)
+
+
+def _corrected_high(difference: Value, tests: int) -> float:
+    """Upper end of a 95 % interval, its distance from the figure stretched to a level of 1 - .05 / tests."""
+    value, high = difference["value"], difference["high"]
+    assert value is not None
+    assert high is not None
+    return value + (high - value) * float(norm.ppf(1 - 0.025 / tests) / norm.ppf(0.975))
 
 
 def map_name(key: str) -> str:

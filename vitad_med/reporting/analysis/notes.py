@@ -41,6 +41,9 @@ def notes(
             "%", " %"
         ),
         f"Cells of fewer than {settings.min_patients} patients in such a class are named and not scored.",
+        "Verdicts of cohorts are corrected for the number of null maps and not for the number of cohorts: read "
+        "those of single cohorts as hints.",
+        "A metadata null under .5 found nothing and counts as .5; its interval holds the fitted models fixed.",
         "Box-size and position effects follow from the images' truth; the picture's left is the patient's right in a "
         "usual frontal view.",
     ]
