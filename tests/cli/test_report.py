@@ -169,3 +169,13 @@ def test_a_report_is_not_written_over_the_run(study: StudyOnDisk, capsys: pytest
     assert report(study, "--cohorts", "sex", out="run") == 2
     assert "predictions.csv of a run" in capsys.readouterr().err
     assert (study.folder / "images.csv").read_text() == "mine"
+
+
+def test_rows_do_not_show_who_is_in_a_withheld_cohort(study: StudyOnDisk, tmp_path: Path) -> None:
+    for row in study.rows[:2]:
+        row["scanner"] = "rare"
+    assert report(study, "--cohorts", "sex,scanner") == 0
+    with (tmp_path / "report" / "images.csv").open(newline="") as file:
+        scanners = [row["scanner"] for row in csv.DictReader(file)]
+    assert "rare" not in scanners
+    assert scanners.count("withheld") > 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vitad_med.data.case import UNKNOWN
+from vitad_med.evaluation.cohorts import parse_key
 from vitad_med.evaluation.files import write_text
 from vitad_med.metrics.metadata import age_band
 from vitad_med.predictions.identifiers import safe_cell
@@ -18,6 +19,7 @@ from vitad_med.reporting.analysis.build import Report
 from vitad_med.reporting.page.records import Row
 
 _BEFORE = ("image", "patient", "label", "score", "p_value", "flagged", "sex", "view", "age_band", "findings")
+WITHHELD = "withheld"
 _AFTER = ("localized", "pixel_auroc", "pointing_hit")
 
 
@@ -31,6 +33,11 @@ def image_rows(
     predictions: Predictions, report: Report, order: Sequence[int], columns: Collection[str] | None = None
 ) -> list[Row]:
     """One row for each number in ``order``, with the further columns named in ``columns``; all of them if omitted."""
+    hidden = _withheld(report)
+
+    def told(axis: str, value: str) -> str:
+        return WITHHELD if (axis, value) in hidden else value
+
     found = dict.fromkeys(name for case in predictions.cases for name, _ in case.columns)
     axes = [name for name in found if columns is None or name in columns]
     with_groups = any(case.group for case in predictions.cases) and (columns is None or "group" in columns)
@@ -38,7 +45,7 @@ def image_rows(
     for i in order:
         case = predictions.cases[i]
         values = dict(case.columns)
-        group = (("group", case.group or UNKNOWN),) if with_groups else ()
+        group = (("group", told("group", case.group or UNKNOWN)),) if with_groups else ()
         rows.append(
             Row(
                 image=case.case_id,
@@ -47,17 +54,23 @@ def image_rows(
                 label=case.label,
                 p_value=_known(report.p_values[i]),
                 flagged=None if report.flagged is None else bool(report.flagged[i]),
-                sex=case.sex,
-                view=case.view,
-                age_band=age_band(case.age),
-                findings=case.findings,
-                columns=(*group, *((axis, values.get(axis) or UNKNOWN) for axis in axes)),
+                sex=told("sex", case.sex),
+                view=told("view", case.view),
+                age_band=told("age", age_band(case.age)),
+                findings=tuple(told("finding", finding) for finding in case.findings),
+                columns=(*group, *((axis, told(axis, values.get(axis) or UNKNOWN)) for axis in axes)),
                 localized=case.localized,
                 pixel_auroc=_known(report.pixel_auroc[i]),
                 pointing_hit=_known(report.pointing_hit[i]),
             )
         )
     return rows
+
+
+def _withheld(report: Report) -> set[tuple[str, str]]:
+    """Axis and value of the cohorts whose counts are withheld: their rows must not show who is in them."""
+    keys = [key for key, cohort in report.document["cohorts"].items() if cohort["n_images"] is None]
+    return {condition for key in keys for condition in parse_key(key).items() if len(parse_key(key)) == 1}
 
 
 def write_images_table(path: str | Path, rows: Sequence[Row]) -> None:

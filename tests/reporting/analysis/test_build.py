@@ -231,6 +231,9 @@ def test_small_counts_are_not_told_of_data_that_are_not_public(study: StudyOnDis
     figure = rare["image"]["image_auroc"]
     assert figure["reason"] in ("no abnormal images", "not scored: fewer than 5 patients with normal images")
     assert not re.search(r"\b[1-4] patient", json.dumps(rare))
+    # The smallest other scanner is withheld too: the size of the rare one would follow from it.
+    told = {key for key, cohort in cohorts.items() if cohort["n_images"] is not None}
+    assert len(told & {"scanner=A", "scanner=B", "scanner=C"}) == 2
     (study.folder / "run.json").write_text('{"schema": "vitad_med/run/1", "public": true, "identifiers": "clear"}')
     cohorts = build_report(study.read(), settings("scanner")).document["cohorts"]
     assert cohorts["scanner=rare"]["n_images"] == 2

@@ -56,7 +56,7 @@ def test_percentages_probabilities_and_counts() -> None:
     assert [percent(0.2449), percent(0.0553), percent(0.09996)] == [f"24{SPACE}%", f"5.5{SPACE}%", f"10{SPACE}%"]
     assert stated_percent(0.05) == f"5{SPACE}%"
     assert [probability(p) for p in (None, 0.0004, 0.028, 1.0)] == [NOTHING, "<.001", ".028", "1"]
-    assert [count(None, 5), count(25596, 5)] == ["<5", f"25{SPACE}596"]
+    assert [count(None), count(25596)] == ["withheld", f"25{SPACE}596"]
 
 
 def test_a_figure_without_interval_or_value_says_why() -> None:
@@ -174,17 +174,17 @@ def test_a_line_parts_the_axes_of_a_table(report: dict[str, Any]) -> None:
 
 
 def test_the_flow_diagram_has_every_count_and_nothing_overlaps(report: dict[str, Any]) -> None:
-    flow = flow_diagram(report["flow"], 5)
+    flow = flow_diagram(report["flow"])
     assert len(flow.boxes) == 9
     assert "score is not a finite number: 7 images, 6 patients" in flow.description.replace(", images", " images")
-    assert "<5 patients" in flow.description
+    assert "withheld patients" in flow.description
     for i, one in enumerate(flow.boxes):
         assert one.x + one.width <= flow.width
         assert one.y + one.height <= flow.height
         for other in flow.boxes[i + 1 :]:
             apart = one.x + one.width < other.x or other.x + other.width < one.x
             assert apart or one.y + one.height < other.y or other.y + other.height < one.y
-    assert len(flow_diagram({"read": None, "evaluated": None}, 5).boxes) == 3
+    assert len(flow_diagram({"read": None, "evaluated": None}).boxes) == 3
 
 
 def test_columns_without_content_are_left_out() -> None:

@@ -150,7 +150,7 @@ def build_report(predictions: Predictions, settings: ReportSettings, calibration
         calibrated_on_itself=calibration is not None and _same(calibration.data_digest, journal.data_digest),
     )
     if not journal.public:
-        suppress_small_counts(document, settings.min_patients)
+        suppress_small_counts(document, settings.min_patients, cases, members)
     return Report(
         document,
         p_values,

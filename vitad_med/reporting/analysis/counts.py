@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vitad_med.data.case import Case
+from vitad_med.evaluation.cohorts import parse_key
 from vitad_med.predictions.records import Exclusion
 
 Count = dict[str, int | None]
@@ -51,24 +52,59 @@ def cohort_counts(cases: Sequence[Case], members: np.ndarray, localized: int) ->
     }
 
 
-def suppress_small_counts(report: dict[str, Any], minimum: int) -> None:
-    """Replace counts of fewer than ``minimum`` patients by None, in place: for data that are not public.
+def suppress_small_counts(
+    report: dict[str, Any], minimum: int, cases: Sequence[Case], members: Mapping[str, np.ndarray]
+) -> None:
+    """Withhold counts of fewer than ``minimum`` patients (None), in place: for data that are not public.
 
     A small cell says who it is about to anyone who knows one of the few. Figures of such cells are not given in the
-    first place, and their reasons say "fewer than" in place of the number.
+    first place, and their reasons say "fewer than" in place of the number. Where one cohort alone of an axis would be
+    withheld, its size would follow from the others, so that the smallest other one is withheld too.
+
+    Args:
+        report: the document.
+        minimum: smallest number of patients that is told.
+        cases: N cases.
+        members: bool [N] for each cohort key.
     """
-    for cohort in report["cohorts"].values():
-        if cohort["n_patients"] < minimum:
-            for name in ("n_images", "n_patients", "n_normal", "n_abnormal", "n_localized"):
-                cohort[name] = None
-        for name in ("n_normal", "n_abnormal", "n_localized"):
-            if cohort[name] is not None and 0 < cohort[name] < minimum:
-                cohort[name] = None
+    patients = np.array([case.patient_id for case in cases], dtype=str)
+    kinds = {
+        "n_normal": np.array([not case.label for case in cases]),
+        "n_abnormal": np.array([bool(case.label) for case in cases]),
+        "n_localized": np.array([case.localized for case in cases]),
+    }
+    sizes = {key: len(np.unique(patients[inside])) for key, inside in members.items()}
+    withheld = {key for key, size in sizes.items() if size < minimum}
+    by_axes: dict[tuple[str, ...], list[str]] = {}
+    for key in sizes:
+        by_axes.setdefault(tuple(parse_key(key)), []).append(key)
+    for keys in by_axes.values():
+        told = [key for key in keys if key not in withheld]
+        if len(keys) - len(told) == 1 and told:
+            withheld.add(min(told, key=lambda key: sizes[key]))
     point = report["operating_point"]
+    for key, cohort in report["cohorts"].items():
+        for kind in kinds.values():
+            if 0 < len(np.unique(patients[members[key] & kind])) < minimum:
+                # Either class would give the other away.
+                cohort |= dict.fromkeys(kinds)
+        if key in withheld:
+            cohort |= dict.fromkeys(("n_images", "n_patients", *kinds))
+            _withhold_n(cohort)
+            _withhold_n(point["cohorts"].get(key))
     for block in [*report["flow"].values(), *report["flow"]["excluded"], point["calibration"], point["check"]]:
         if isinstance(block, dict) and isinstance(block.get("patients"), int) and 0 < block["patients"] < minimum:
             block["images"] = block["patients"] = None
     _blur_reasons(report, minimum)
+
+
+def _withhold_n(part: Any) -> None:
+    """Set the number of images of every figure inside to None."""
+    if isinstance(part, dict):
+        if "n" in part:
+            part["n"] = None
+        for value in part.values():
+            _withhold_n(value)
 
 
 _FEW = re.compile(r"\b(\d+) patients?\b")

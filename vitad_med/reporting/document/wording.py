@@ -44,8 +44,8 @@ METRIC_NAMES = {
 
 
 def patients_text(number: int | None, min_patients: int) -> str:
-    """A number of patients with thousands separated; ``<5`` where it is suppressed."""
-    return f"<{min_patients}" if number is None else f"{number:,}"
+    """A number of patients with thousands separated; ``withheld`` where it is suppressed."""
+    return WITHHELD if number is None else f"{number:,}"
 
 
 def images_text(number: int | None) -> str:
@@ -59,7 +59,7 @@ def count_pair(count: Mapping[str, Any] | None, min_patients: int) -> str:
         return NOT_RECORDED
     images = "images" if count["images"] is None else _plural(count["images"], "image")
     if count["patients"] is None:
-        return f"{images} of <{min_patients} patients"
+        return f"{images} of a withheld number of patients"
     return f"{images} of {_plural(count['patients'], 'patient')}"
 
 

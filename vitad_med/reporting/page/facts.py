@@ -24,12 +24,11 @@ _PIXEL_SCORES = {"map": "the map", "map_times_image_score": "the map times the i
 def header_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(term, text) pairs for the head of the page."""
     method, data = report["method"], report["data"]
-    smallest = report["settings"]["min_patients"]
     facts = [
         ("Method", method.get("name")),
         ("Data", data.get("name")),
         ("Run", _time(report.get("created"))),
-        ("Evaluated", ", ".join(counts_text(report["flow"].get("evaluated"), smallest))),
+        ("Evaluated", ", ".join(counts_text(report["flow"].get("evaluated")))),
         ("Model", short_digest(method.get("model_digest"))),
         ("Pipeline", short_digest(method.get("pipeline_digest"))),
         ("Data digest", short_digest(data.get("data_digest"))),
@@ -80,9 +79,8 @@ def operating_facts(report: Mapping[str, Any]) -> list[str]:
     point = report.get("operating_point") or {}
     if not point:
         return []
-    smallest = report["settings"]["min_patients"]
     wanted = stated_percent(point["false_positive_rate"])
-    counts = " of ".join(counts_text(point.get("calibration"), smallest))
+    counts = " of ".join(counts_text(point.get("calibration")))
     origin = {"calibration": f"a calibration ({short_digest(point.get('calibration_digest'))})"}.get(
         point.get("source") or "", "this run's normal images"
     )
@@ -104,7 +102,7 @@ def operating_facts(report: Mapping[str, Any]) -> list[str]:
     check = point.get("check")
     if check:
         sentences.append(
-            f"The check, on {' of '.join(counts_text(check, smallest))} that the threshold never saw: "
+            f"The check, on {' of '.join(counts_text(check))} that the threshold never saw: "
             f"{figure_text(check.get('false_positive_rate'), 'percent')} alarm."
         )
     return sentences

@@ -43,12 +43,11 @@ class Flow:
     description: str
 
 
-def flow_diagram(flow: Mapping[str, Any], smallest: int) -> Flow:
+def flow_diagram(flow: Mapping[str, Any]) -> Flow:
     """Lay the diagram out.
 
     Args:
-        flow: the report's ``flow``; counts that are null are shown as fewer than ``smallest``, absent parts left out.
-        smallest: smallest count that is shown.
+        flow: the report's ``flow``; counts that are null are withheld, absent parts left out.
     """
     boxes: list[Box] = []
     arrows: list[str] = []
@@ -59,11 +58,11 @@ def flow_diagram(flow: Mapping[str, Any], smallest: int) -> Flow:
         boxes.append(box)
         return box
 
-    read = place(0, 1, _HALF, _lines("Read", flow.get("read"), smallest))
-    excluded = place(right, 1, _HALF, _exclusions(flow.get("excluded") or [], smallest), quiet=True)
+    read = place(0, 1, _HALF, _lines("Read", flow.get("read")))
+    excluded = place(right, 1, _HALF, _exclusions(flow.get("excluded") or []), quiet=True)
     arrows.append(f"M{_HALF} {read.y + 28}H{right - 2}")
     top = max(read.y + read.height, excluded.y + excluded.height) + _GAP
-    evaluated = place(0, top, _HALF, _lines("Evaluated", flow.get("evaluated"), smallest))
+    evaluated = place(0, top, _HALF, _lines("Evaluated", flow.get("evaluated")))
     arrows.append(f"M{_HALF // 2} {read.y + read.height}V{top - 2}")
 
     bottom = evaluated.y + evaluated.height
@@ -74,37 +73,37 @@ def flow_diagram(flow: Mapping[str, Any], smallest: int) -> Flow:
         if flow.get(name) is None:
             continue
         top = evaluated.y + evaluated.height + _GAP
-        branch = place(x, top, _HALF, _lines(name.capitalize(), flow[name], smallest))
+        branch = place(x, top, _HALF, _lines(name.capitalize(), flow[name]))
         arrows.append(_elbow(evaluated, branch))
         bottom = max(bottom, branch.y + branch.height)
         for number, (key, heading) in enumerate(parts):
             if flow.get(key) is None:
                 continue
             leaf_x = x + number * (_HALF - _LEAF)
-            leaf = place(leaf_x, top + branch.height + _GAP, _LEAF, _lines(heading, flow[key], smallest))
+            leaf = place(leaf_x, top + branch.height + _GAP, _LEAF, _lines(heading, flow[key]))
             arrows.append(f"M{leaf_x + _LEAF // 2} {top + branch.height}V{leaf.y - 2}")
             bottom = max(bottom, leaf.y + leaf.height)
     description = "; ".join(": ".join([box.lines[0], ", ".join(box.lines[1:])]) for box in boxes)
     return Flow(boxes, arrows, WIDTH, bottom + 2, f"{description}.")
 
 
-def counts_text(counts: Mapping[str, Any] | None, smallest: int) -> list[str]:
+def counts_text(counts: Mapping[str, Any] | None) -> list[str]:
     """Images and patients in words."""
     if counts is None:
         return ["not known"]
-    return [f"{count(counts.get(unit), smallest)} {unit}" for unit in ("images", "patients")]
+    return [f"{count(counts.get(unit))} {unit}" for unit in ("images", "patients")]
 
 
-def _lines(heading: str, counts: Mapping[str, Any] | None, smallest: int) -> list[str]:
-    return [heading, *counts_text(counts, smallest)]
+def _lines(heading: str, counts: Mapping[str, Any] | None) -> list[str]:
+    return [heading, *counts_text(counts)]
 
 
-def _exclusions(excluded: list[Mapping[str, Any]], smallest: int) -> list[str]:
+def _exclusions(excluded: list[Mapping[str, Any]]) -> list[str]:
     if not excluded:
         return ["Excluded", "none"]
     lines = ["Excluded"]
     for entry in excluded:
-        lines += textwrap.wrap(f"{entry['reason']}: {', '.join(counts_text(entry, smallest))}", _WRAP)
+        lines += textwrap.wrap(f"{entry['reason']}: {', '.join(counts_text(entry))}", _WRAP)
     return lines
 
 

@@ -86,9 +86,9 @@ def figure_text(figure: Figure | None, style: str = "fraction", *, signed: bool 
     return f"{cell.text} ({cell.interval})" if cell.interval else cell.text
 
 
-def count(value: int | None, smallest: int) -> str:
-    """A count with a thin space between thousands; ``<5`` where it is suppressed."""
-    return f"<{smallest}" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+def count(value: int | None) -> str:
+    """A count with a thin space between thousands; ``withheld`` where it is suppressed."""
+    return "withheld" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def probability(value: float | None) -> str:

@@ -27,12 +27,11 @@ def position_grid(report: Mapping[str, Any]) -> list[list[Field | None]]:
     entries = (report.get("effects") or {}).get("position") or []
     if not entries:
         return []
-    smallest = report["settings"]["min_patients"]
     grid: list[list[Field | None]] = [[None] * 3 for _ in range(3)]
     for entry in entries:
         figure = entry.get("conditioned_auroc")
         grid[entry["row"]][entry["column"]] = Field(
-            entry["group"], figure_cell(figure), count(entry.get("images"), smallest), _shade(figure)
+            entry["group"], figure_cell(figure), count(entry.get("images")), _shade(figure)
         )
     return grid
 

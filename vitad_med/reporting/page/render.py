@@ -121,7 +121,7 @@ def _context(
         "header": header_facts(report),
         "answers": summary(report),
         "alarms": alarms_of(point),
-        "flow": flow_diagram(report["flow"], report["settings"]["min_patients"]),
+        "flow": flow_diagram(report["flow"]),
         "charts": charts(report, styles),
         "curve_notes": {name: curve_note((report.get("curves") or {}).get(name) or {}) for name in ("roc", "froc")},
         "image_table": image_table(report),

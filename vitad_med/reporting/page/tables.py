@@ -60,11 +60,10 @@ def _letter(number: int) -> str:
 
 def image_table(report: Mapping[str, Any]) -> Table:
     """Normal against abnormal, every cohort, beside what metadata alone say."""
-    smallest = report["settings"]["min_patients"]
     metrics = ("image_auroc", "metadata_null_auroc", "image_auroc_conditioned", "image_ap")
     rows = []
     for key, cohort, first in _by_axis(report["cohorts"]):
-        counts = [count(cohort.get(name), smallest) for name in ("n_images", "n_patients", "n_normal", "n_abnormal")]
+        counts = [count(cohort.get(name)) for name in ("n_images", "n_patients", "n_normal", "n_abnormal")]
         figures = [figure_cell((cohort.get("image") or {}).get(metric)) for metric in metrics]
         rows.append(TableRow(cohort["name"], [*map(Cell, counts), *figures], first, strong=key == ALL))
     return Table(
@@ -110,13 +109,12 @@ def operating_table(report: Mapping[str, Any]) -> Table | None:
 
 def localization_table(report: Mapping[str, Any]) -> Table:
     """The primary figure of every cohort beside the null map that it has to beat."""
-    smallest = report["settings"]["min_patients"]
     rows = []
     for key, cohort, first in _by_axis(report["cohorts"]):
         own, verdict = cohort.get("localization") or {}, cohort.get("verdict") or {}
         name, figure = best_null(cohort)
         cells = [
-            Cell(count(cohort.get("n_localized"), smallest)),
+            Cell(count(cohort.get("n_localized"))),
             figure_cell(own.get("conditioned_auroc")),
             Cell(NOTHING) if name is None else Cell(figure_cell(figure).text, interval=null_name(name)),
             figure_cell(verdict.get("difference"), signed=True),
@@ -179,12 +177,11 @@ def best_null(cohort: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any] 
 def box_area_table(report: Mapping[str, Any]) -> Table | None:
     """Figures by size of the box; None where the report has none."""
     groups = (report.get("effects") or {}).get("box_area") or []
-    smallest = report["settings"]["min_patients"]
     rows = [
         TableRow(
             group["group"],
             [
-                Cell(count(group.get("images"), smallest)),
+                Cell(count(group.get("images"))),
                 figure_cell(group.get("conditioned_auroc")),
                 figure_cell(group.get("pointing_game")),
             ],
