@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitad_med.comparison.document import Comparison, Side
-from vitad_med.reporting.document.wording import NOTHING, difference_text, figure_text, images_text, p_text
+from vitad_med.reporting.document.wording import NOTHING, count_text, difference_text, figure_text, p_text
 
 _TITLES = {
     "conditioned_auroc": "Where is it?  Conditioned AUROC of the maps, and B minus A",
@@ -52,7 +52,7 @@ def _table(comparison: Comparison, metric: str, title: str) -> Table:
         compared = cohort["metrics"][metric]
         cells = [
             cohort["name"],
-            images_text(compared["difference"]["n"]),
+            count_text(compared["difference"]["n"]),
             figure_text(compared["a"]),
             figure_text(compared["b"]),
             difference_text(compared["difference"]),

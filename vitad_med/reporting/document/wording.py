@@ -43,17 +43,12 @@ METRIC_NAMES = {
 }
 
 
-def patients_text(number: int | None, min_patients: int) -> str:
-    """A number of patients with thousands separated; ``withheld`` where it is suppressed."""
+def count_text(number: int | None) -> str:
+    """A count with thousands separated; ``withheld`` where it is suppressed."""
     return WITHHELD if number is None else f"{number:,}"
 
 
-def images_text(number: int | None) -> str:
-    """A number of images; those of a suppressed number of patients may be many, so their number is withheld."""
-    return WITHHELD if number is None else f"{number:,}"
-
-
-def count_pair(count: Mapping[str, Any] | None, min_patients: int) -> str:
+def count_pair(count: Mapping[str, Any] | None) -> str:
     """Images and their patients: ``1,392 images of 848 patients``."""
     if count is None:
         return NOT_RECORDED
@@ -63,9 +58,9 @@ def count_pair(count: Mapping[str, Any] | None, min_patients: int) -> str:
     return f"{images} of {_plural(count['patients'], 'patient')}"
 
 
-def cohort_size(cohort: Mapping[str, Any], min_patients: int) -> str:
+def cohort_size(cohort: Mapping[str, Any]) -> str:
     """Images and patients of a cohort, worded as by :func:`count_pair`."""
-    return count_pair({"images": cohort["n_images"], "patients": cohort["n_patients"]}, min_patients)
+    return count_pair({"images": cohort["n_images"], "patients": cohort["n_patients"]})
 
 
 def figure_text(figure: Mapping[str, Any] | None) -> str:
@@ -123,7 +118,7 @@ def sentence(text: str) -> str:
 
 def threshold_text(report: Report) -> str:
     """How the decision threshold was set and what it promises, in one or two sentences."""
-    point, least = report["operating_point"], report["settings"]["min_patients"]
+    point = report["operating_point"]
     if point is None:
         return "none was set; scores are compared by rank only."
     aim = percent(point["false_positive_rate"])
@@ -131,7 +126,7 @@ def threshold_text(report: Report) -> str:
         return f"none for a false-positive rate of {aim}: {point['reason']}."
     text = (
         f"{point['threshold']:.6g}, set on normal images only for a false-positive rate of {aim} "
-        f"({count_pair(point['calibration'], least)}, from {_SOURCES[point['source']]})."
+        f"({count_pair(point['calibration'])}, from {_SOURCES[point['source']]})."
     )
     bound = point["bound"]
     if bound is not None:

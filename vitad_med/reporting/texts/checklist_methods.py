@@ -36,8 +36,7 @@ def data_sources(report: Report, metadata: Metadata) -> str | None:
 
 def exclusions(report: Report, metadata: Metadata) -> str | None:
     """What was left out and why."""
-    least = report["settings"]["min_patients"]
-    left_out = [f"{part['reason']}: {count_pair(part, least)}" for part in report["flow"]["excluded"]]
+    left_out = [f"{part['reason']}: {count_pair(part)}" for part in report["flow"]["excluded"]]
     return f"Left out of the images read: {'; '.join(left_out) or 'none'}."
 
 
@@ -51,10 +50,10 @@ def preparation(report: Report, metadata: Metadata) -> str | None:
 
 def outcome(report: Report, metadata: Metadata) -> str | None:
     """What counts as abnormal, and where."""
-    flow, least = report["flow"], report["settings"]["min_patients"]
+    flow = report["flow"]
     return (
-        f"Abnormal or normal by the data's label; where, by boxes or masks: {count_pair(flow['localized'], least)}; "
-        f"abnormal without: {count_pair(flow['not_localized'], least)}."
+        f"Abnormal or normal by the data's label; where, by boxes or masks: {count_pair(flow['localized'])}; "
+        f"abnormal without: {count_pair(flow['not_localized'])}."
     )
 
 
@@ -63,7 +62,7 @@ def sample_size(report: Report, metadata: Metadata) -> str | None:
     flow, settings = report["flow"], report["settings"]
     least = settings["min_patients"]
     return (
-        f"Evaluated: {count_pair(flow['evaluated'], least)}; abnormal: {count_pair(flow['abnormal'], least)}. "
+        f"Evaluated: {count_pair(flow['evaluated'])}; abnormal: {count_pair(flow['abnormal'])}. "
         f"Figures need {least} patients in a class, intervals {settings['interval_patients']}. The software plans no "
         "study size."
     )
@@ -71,9 +70,8 @@ def sample_size(report: Report, metadata: Metadata) -> str | None:
 
 def missing_data(report: Report, metadata: Metadata) -> str | None:
     """Unknown values, exclusions and notes."""
-    least = report["settings"]["min_patients"]
     unknown = [
-        f"{cohort['name']}: {cohort_size(cohort, least)}"
+        f"{cohort['name']}: {cohort_size(cohort)}"
         for key, cohort in report["cohorts"].items()
         if UNKNOWN in [part.partition("=")[2] for part in key.split(",")]
     ]
@@ -88,12 +86,12 @@ def missing_data(report: Report, metadata: Metadata) -> str | None:
 
 def partitions(report: Report, metadata: Metadata) -> str | None:
     """Normals that set and checked the threshold."""
-    flow, least = report["flow"], report["settings"]["min_patients"]
+    flow = report["flow"]
     if flow["calibration"] is None:
         return None
-    text = f"Threshold set on normal images: {count_pair(flow['calibration'], least)}"
+    text = f"Threshold set on normal images: {count_pair(flow['calibration'])}"
     if flow["check"] is not None:
-        text += f"; checked on others: {count_pair(flow['check'], least)}"
+        text += f"; checked on others: {count_pair(flow['check'])}"
     return f"{text}; divided by patient."
 
 
@@ -144,10 +142,10 @@ def score(report: Report, metadata: Metadata) -> str | None:
 
 def imbalance(report: Report, metadata: Metadata) -> str | None:
     """Class sizes and the prevalence assumed."""
-    flow, least = report["flow"], report["settings"]["min_patients"]
+    flow = report["flow"]
     prevalence = percent(report["settings"]["prevalence"])
     return (
-        f"Normal: {count_pair(flow['normal'], least)}; abnormal: {count_pair(flow['abnormal'], least)}. "
+        f"Normal: {count_pair(flow['normal'])}; abnormal: {count_pair(flow['abnormal'])}. "
         f"Predictive values are stated for a prevalence of {prevalence}, not for this mix."
     )
 

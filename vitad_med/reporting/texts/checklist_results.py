@@ -24,34 +24,31 @@ Metadata = dict[str, Any]
 
 def flow(report: Report, metadata: Metadata) -> str | None:
     """Images and patients, read and evaluated."""
-    flow, least = report["flow"], report["settings"]["min_patients"]
+    flow = report["flow"]
     counts = {
         "read": flow["read"],
         "evaluated": flow["evaluated"],
         "normal": flow["normal"],
         "abnormal": flow["abnormal"],
     }
-    steps = "; ".join(f"{name}: {count_pair(count, least)}" for name, count in counts.items())
+    steps = "; ".join(f"{name}: {count_pair(count)}" for name, count in counts.items())
     return f"{steps}. {methods.exclusions(report, metadata)}"
 
 
 def characteristics(report: Report, metadata: Metadata) -> str | None:
     """Sizes of the cohorts of one attribute."""
-    least = report["settings"]["min_patients"]
-    parts = [
-        f"{cohort['name']}: {cohort_size(cohort, least)}" for key, cohort in report["cohorts"].items() if "," not in key
-    ]
+    parts = [f"{cohort['name']}: {cohort_size(cohort)}" for key, cohort in report["cohorts"].items() if "," not in key]
     return "; ".join(parts) + "."
 
 
 def analyses(report: Report, metadata: Metadata) -> str | None:
     """Images and patients in each kind of figure."""
-    flow, least = report["flow"], report["settings"]["min_patients"]
+    flow = report["flow"]
     text = (
-        f"Image figures: {count_pair(flow['evaluated'], least)}, abnormal {count_pair(flow['abnormal'], least)}; "
-        f"localization: {count_pair(flow['localized'], least)}"
+        f"Image figures: {count_pair(flow['evaluated'])}, abnormal {count_pair(flow['abnormal'])}; "
+        f"localization: {count_pair(flow['localized'])}"
     )
-    return f"{text}; threshold: {count_pair(flow['calibration'], least)}." if flow["calibration"] else f"{text}."
+    return f"{text}; threshold: {count_pair(flow['calibration'])}." if flow["calibration"] else f"{text}."
 
 
 def performance(report: Report, metadata: Metadata) -> str | None:

@@ -20,13 +20,12 @@ from vitad_med.reporting.document.wording import (
     METRIC_NAMES,
     NOTHING,
     count_pair,
+    count_text,
     difference_text,
     figure_text,
     hundred_text,
-    images_text,
     map_name,
     p_text,
-    patients_text,
     percent,
     sentence,
     threshold_text,
@@ -111,23 +110,22 @@ def write_model_card(path: str | Path, report: Report, metadata: dict[str, Any] 
 def _counts(cohort: ReportCohort, min_patients: int) -> dict[str, str]:
     return {
         "name": cohort["name"],
-        "n_patients": patients_text(cohort["n_patients"], min_patients),
-        "n_images": images_text(cohort["n_images"]),
-        "n_normal": images_text(cohort["n_normal"]),
-        "n_abnormal": images_text(cohort["n_abnormal"]),
-        "n_localized": images_text(cohort["n_localized"]),
+        "n_patients": count_text(cohort["n_patients"]),
+        "n_images": count_text(cohort["n_images"]),
+        "n_normal": count_text(cohort["n_normal"]),
+        "n_abnormal": count_text(cohort["n_abnormal"]),
+        "n_localized": count_text(cohort["n_localized"]),
     }
 
 
 def _flow(report: Report) -> Iterator[dict[str, str]]:
-    least = report["settings"]["min_patients"]
     flow: dict[str, Any] = {**report["flow"]}
-    yield {"step": "read", "count": count_pair(flow["read"], least)}
+    yield {"step": "read", "count": count_pair(flow["read"])}
     for left_out in report["flow"]["excluded"]:
-        yield {"step": f"left out: {left_out['reason']}", "count": count_pair(left_out, least)}
+        yield {"step": f"left out: {left_out['reason']}", "count": count_pair(left_out)}
     for key, step in _STEPS.items():
         if flow[key] is not None:
-            yield {"step": step, "count": count_pair(flow[key], least)}
+            yield {"step": step, "count": count_pair(flow[key])}
 
 
 def _results(report: Report) -> list[dict[str, Any]]:
