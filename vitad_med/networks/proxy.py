@@ -10,9 +10,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vitad_med.errors import ConfigError
+from vitad_med.networks.attention_entropy import attention_entropy
 from vitad_med.networks.detail import DetailStem
 from vitad_med.networks.heads import MLPHead
-from vitad_med.networks.vit import check_image_size, encode, head_count, normalize, patch_size
+from vitad_med.networks.vit import Encoding, check_image_size, encode, head_count, normalize, patch_size
 from vitad_med.networks.weights import build_encoder
 from vitad_med.outputs import AnomalyOutput, ProxyOutput
 
@@ -116,6 +117,18 @@ class ProxyNetwork(nn.Module):
 
     def train_outputs(self, images: Tensor) -> ProxyOutput:
         """Logits of the image, the map and single patches, of images [B, C, H, W] in 0..1."""
+        return self._outputs(images)[0]
+
+    def adaptation_outputs(self, images: Tensor, renormalise: bool = True) -> tuple[ProxyOutput, Tensor]:
+        """As :meth:`train_outputs`, and the attention entropy of each patch token (Eq. 6, BMVC 2022), [B, N].
+
+        The weights of the heads are constants here: adaptation leaves the aggregation alone.
+        """
+        output, encoding = self._outputs(images)
+        weights = self.aggregator.head_weights().detach()
+        return output, attention_entropy(self.encoder, encoding.entering, weights, renormalise=renormalise)
+
+    def _outputs(self, images: Tensor) -> tuple[ProxyOutput, Encoding]:
         normalized = self.normalize(images)
         detail, evidence = (None, None) if self.detail is None else self.detail(normalized)
         encoding = encode(self.encoder, normalized, detach_attention=self.detach_maps, detail=detail)
@@ -124,18 +137,20 @@ class ProxyNetwork(nn.Module):
         token_logits = self.token_head(encoding.attended).float().reshape(grid)
         if evidence is not None:
             token_logits = torch.cat([token_logits, evidence.float()], dim=1)
-        return ProxyOutput(self.head(encoding.cls).float(), map_logits, token_logits)
+        return ProxyOutput(self.head(encoding.cls).float(), map_logits, token_logits), encoding
 
     def predict(self, images: Tensor) -> AnomalyOutput:
         """Image score = probability of class 1; map = aggregated attention, resized bilinearly to the images' size."""
         if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
             for side in images.shape[-2:]:
                 check_image_size(self.encoder, int(side))
-        logits, map_logits, _ = self.train_outputs(images)
-        amap = nn.functional.interpolate(
-            map_logits.sigmoid(), size=images.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return AnomalyOutput(logits.softmax(dim=1)[:, 1], amap)
+        return self.finish(self.train_outputs(images), (images.shape[-2], images.shape[-1]))
+
+    @staticmethod
+    def finish(output: ProxyOutput, size: tuple[int, int]) -> AnomalyOutput:
+        """Score and map of the logits; the map resized bilinearly to ``size``, (height, width) of the images."""
+        amap = nn.functional.interpolate(output.map_logits.sigmoid(), size=size, mode="bilinear", align_corners=False)
+        return AnomalyOutput(output.logits.softmax(dim=1)[:, 1], amap)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map [B, 1, H, W] in 0..1 of images [B, C, H, W] in 0..1; :meth:`predict` gives the score too."""

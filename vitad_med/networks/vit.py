@@ -27,14 +27,21 @@ class Encoding:
             BMVC 2022); rows sum to at most 1 because attention to prefix tokens is left out.
         grid: rows and columns of patches, rows * columns = N.
         tokens: every token after the final norm, prefix tokens first, [B, prefix + N, D].
-        attended: patch tokens as they enter the last block, whose keys the CLS token attends to, [B, N, D].
+        entering: every token as it enters the last block, whose keys the CLS token attends to, [B, prefix + N, D].
+        prefix: number of tokens before those of the patches: CLS, and registers where the architecture has them.
     """
 
     cls: Tensor
     attention: Tensor
     grid: tuple[int, int]
     tokens: Tensor
-    attended: Tensor
+    entering: Tensor
+    prefix: int
+
+    @property
+    def attended(self) -> Tensor:
+        """Patch tokens as they enter the last block, [B, N, D]."""
+        return self.entering[:, self.prefix :]
 
 
 def create_vit(architecture: str, image_size: int = 224, drop_path_rate: float = 0.0) -> VisionTransformer:
@@ -75,16 +82,17 @@ def use_fused_attention(vit: VisionTransformer, fused: bool) -> None:
     Fused is right for inference and for GPUs. Training on a CPU is the exception: the fused kernel's backward pass
     there makes a step at up to 224 px 1.1 to 1.6 times slower (ViT-Ti, bf16, 2 cores).
     """
-    for block in _blocks(vit):
+    for block in blocks(vit):
         block.attn.fused_attn = fused
 
 
 def head_count(vit: VisionTransformer) -> int:
     """Attention heads of the last block."""
-    return int(_blocks(vit)[-1].attn.num_heads)
+    return int(blocks(vit)[-1].attn.num_heads)
 
 
-def _blocks(vit: VisionTransformer) -> list[Any]:
+def blocks(vit: VisionTransformer) -> list[Any]:
+    """The transformer blocks in their order."""
     return list(vit.blocks)  # timm declares a Module, it is a Sequential
 
 
@@ -116,9 +124,18 @@ def _embed(vit: VisionTransformer, images: Tensor, detail: Tensor | None = None)
     return vit.norm_pre(vit.patch_drop(tokens)), grid
 
 
-def _cls_attention(vit: VisionTransformer, tokens: Tensor) -> Tensor:
-    """CLS row of the last block's attention to patch tokens, from that block's input tokens [B, T, D]."""
-    block = _blocks(vit)[-1]
+def query_key(vit: VisionTransformer, tokens: Tensor, queries: slice) -> tuple[Tensor, Tensor]:
+    """Scaled queries of some tokens and keys of all tokens in the last block, from that block's input.
+
+    Args:
+        vit: encoder from :func:`create_vit`.
+        tokens: input of the last block, [B, T, D].
+        queries: which tokens ask.
+
+    Returns:
+        [B, heads, Q, d] and [B, heads, T, d]; float32, or float64 where the tokens are.
+    """
+    block = blocks(vit)[-1]
     attention = block.attn
     normed = block.norm1(tokens)
     batch = len(normed)
@@ -130,11 +147,17 @@ def _cls_attention(vit: VisionTransformer, tokens: Tensor) -> Tensor:
         part = nn.functional.linear(x, weight[start:stop], None if bias is None else bias[start:stop])
         return part.reshape(batch, -1, heads, dim).transpose(1, 2)
 
-    query = attention.q_norm(project(normed[:, :1], 0, inner))
+    query = attention.q_norm(project(normed[:, queries], 0, inner))
     key = attention.k_norm(project(normed, inner, 2 * inner))
     # float32: a bf16 softmax over hundreds of tokens loses the small differences that make the map.
-    logits = (query.float() * attention.scale) @ key.float().transpose(-2, -1)
-    return logits.softmax(dim=-1)[:, :, 0, vit.num_prefix_tokens :]
+    exact = torch.promote_types(query.dtype, torch.float32)
+    return query.to(exact) * attention.scale, key.to(exact)
+
+
+def _cls_attention(vit: VisionTransformer, tokens: Tensor) -> Tensor:
+    """CLS row of the last block's attention to patch tokens, from that block's input tokens [B, T, D]."""
+    query, key = query_key(vit, tokens, slice(0, 1))
+    return (query @ key.transpose(-2, -1)).softmax(dim=-1)[:, :, 0, vit.num_prefix_tokens :]
 
 
 def encode(
@@ -152,13 +175,13 @@ def encode(
         the :class:`Encoding`.
     """
     tokens, grid = _embed(vit, images, detail)
-    for block in _blocks(vit)[:-1]:
+    for block in blocks(vit)[:-1]:
         tokens = block(tokens)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_attention):
         attention = _cls_attention(vit, tokens.detach() if detach_attention else tokens)
-    attended = tokens[:, vit.num_prefix_tokens :]
-    tokens = vit.norm(_blocks(vit)[-1](tokens))
-    return Encoding(cls=tokens[:, 0], attention=attention, grid=grid, tokens=tokens, attended=attended)
+    entering = tokens
+    tokens = vit.norm(blocks(vit)[-1](tokens))
+    return Encoding(tokens[:, 0], attention, grid, tokens, entering, vit.num_prefix_tokens)
 
 
 @torch.no_grad()
@@ -168,6 +191,6 @@ def saliency(vit: VisionTransformer, images: Tensor) -> Tensor:
     The last block itself is not run: only its query and key are needed.
     """
     tokens, (rows, columns) = _embed(vit, images)
-    for block in _blocks(vit)[:-1]:
+    for block in blocks(vit)[:-1]:
         tokens = block(tokens)
     return _cls_attention(vit, tokens).mean(dim=1).reshape(-1, rows, columns)
