@@ -105,9 +105,7 @@ class AdaptingInferer(Inferer):
             step = self._adapt(inputs, index)
         size = (inputs.shape[-2], inputs.shape[-1])
         finish = self.adapter.network.finish
-        before, after = (
-            AnomalyOutput(*(part.float() for part in finish(o, size))) for o in (step.before, step.after)
-        )
+        before, after = (AnomalyOutput(*(part.float() for part in finish(o, size))) for o in (step.before, step.after))
         chosen, other = (after, before) if self.predict == "after_step" else (before, after)
         return AdaptedOutput(chosen.score, chosen.map, other, step.source, before.score, after.score)
 
@@ -247,9 +245,7 @@ class Adaptation:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if self.adapter.audit is not None:
             self.adapter.audit.write("finish", **vars(tally))
-        logger.info(
-            "%d batches, %d updates, %d times rolled back", tally.batches, tally.updates, tally.rolled_back
-        )
+        logger.info("%d batches, %d updates, %d times rolled back", tally.batches, tally.updates, tally.rolled_back)
 
 
 def localized_flags(cases: Sequence[Any], adapt_on: str) -> Tensor | None:

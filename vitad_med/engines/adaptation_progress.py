@@ -59,7 +59,8 @@ class StoredStep:
     def of(cls, content: Mapping[str, Any]) -> StoredStep:
         """From :meth:`plain`; the auxiliary logits, which no prediction needs, are empty."""
         before, after = (
-            ProxyOutput(logits, map_logits, torch.empty(0)) for logits, map_logits in (content["before"], content["after"])
+            ProxyOutput(logits, map_logits, torch.empty(0))
+            for logits, map_logits in (content["before"], content["after"])
         )
         return cls(content["batch"], before, after, content["source"])
 

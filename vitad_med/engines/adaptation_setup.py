@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.adaptation.guard import Guard, disjoint
@@ -24,6 +25,9 @@ from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
 from vitad_med.data.roster import patient_keys
+from vitad_med.engines.adaptation import AdaptedOutput, localized_flags
+from vitad_med.engines.adaptation_stream import evaluation_stream, transductive_stream
+from vitad_med.engines.inference import prepare_images
 from vitad_med.engines.loading import ImageArray, to_unit_range
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import ProxyTask, Scorer
@@ -33,8 +37,26 @@ from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import patch_size
 from vitad_med.objectives.alignment import Moment
 from vitad_med.objectives.proxy import ProxyLoss, Views
+from vitad_med.outputs import AnomalyOutput
 from vitad_med.reproducibility import generator
 from vitad_med.synthesis import SyntheticScheme
+
+__all__ = [
+    "autocast",
+    "create_guard",
+    "evaluation_stream",
+    "guard_images",
+    "localized_flags",
+    "method",
+    "other",
+    "prepare_stream",
+    "save_result",
+    "source_statistics",
+    "source_views",
+    "statistics_digest",
+    "title",
+    "transductive_stream",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -178,9 +200,7 @@ def method(
     device: torch.device,
 ) -> Method | None:
     """See :func:`vitad_med.adaptation.methods.create_method`."""
-    return create_method(
-        name, statistics=statistics, moment=moment, source=source, criterion=criterion, device=device
-    )
+    return create_method(name, statistics=statistics, moment=moment, source=source, criterion=criterion, device=device)
 
 
 def autocast(device: torch.device, amp: bool) -> Callable[[], AbstractContextManager[None]]:
@@ -193,6 +213,32 @@ def autocast(device: torch.device, amp: bool) -> Callable[[], AbstractContextMan
         logger.info("this device has no bf16: adaptation computes in float32")
         precision = Precision.of(device, False)
     return precision.autocast
+
+
+def prepare_stream(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+) -> tuple[Tensor, Tensor, tuple[()], dict[str, Tensor]]:
+    """MONAI ``prepare_batch`` that also tells the inferer which cases the images are."""
+    images, labels = prepare_images(batch, device, non_blocking)
+    return images, labels, (), {"index": batch["index"]}
+
+
+def other(output: AdaptedOutput) -> AnomalyOutput:
+    """The prediction that ``predict`` did not choose."""
+    return output.other
+
+
+def title(mode: str, predict: str, chosen: bool) -> str:
+    """Heading of a table: which state of the model it is about."""
+    after = chosen == (predict == "after_step")
+    if mode == "transductive":
+        return "After adaptation to the unlabelled test set" if after else "Source model"
+    return "After the update on each batch" if after else "Before the update on each batch"
+
+
+def statistics_digest(statistics: SourceStatistics | None) -> str | None:
+    """Digest of the statistics that a run used."""
+    return None if statistics is None else statistics.digest
 
 
 def save_result(
