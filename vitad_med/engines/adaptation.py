@@ -1,8 +1,8 @@
 """Test-time adaptation inside MONAI's evaluator: an inferer that adapts, and a trainer that runs before it.
 
 ``online`` and ``episodic`` adaptation happen batch by batch while the images are evaluated, so they are an inferer.
-``transductive`` adaptation sees the whole unlabelled test set many times first, so it is a trainer; the inferer then only
-predicts.
+``transductive`` adaptation sees the whole unlabelled test set many times first, so it is a trainer; the inferer then
+only predicts.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class AdaptationTrainer(SupervisedTrainer):
 
 
 class Adaptation:
-    """Handler around an evaluation: resumes, adapts first in transductive mode, and writes ``adaptation.json`` at the end.
+    """Handler around an evaluation: resumes, adapts first in transductive mode, ends with ``adaptation.json``.
 
     Args:
         inferer: of the evaluator.
