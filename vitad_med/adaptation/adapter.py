@@ -213,20 +213,16 @@ class TestTimeAdapter:
         reading: GuardReading | None = None,
     ) -> Step:
         if self.audit is not None:
-            classes = before.logits.argmax(dim=1)
-            self.audit.write(
-                "step",
+            anomalous = int((before.logits.argmax(dim=1) == 1).sum())
+            self.audit.step(
                 step=number,
                 batch=batch_digest(images),
                 images=len(images),
-                predicted_normal=int((classes == 0).sum()),
-                predicted_anomalous=int((classes == 1).sum()),
+                pseudo_classes=(len(before.logits) - anomalous, anomalous),
                 loss=loss,
                 gradient_norm=norm,
-                guard=None
-                if reading is None
-                else {"auroc": reading.auroc, "mean_score": reading.mean_score, "inside": reading.reason is None},
-                decision="kept" if kept else "rolled_back",
+                kept=kept,
+                guard=reading,
                 reason=reason,
             )
         if self.episodic and self.method is not None:
@@ -247,11 +243,9 @@ class TestTimeAdapter:
             self._approved.restore()
         self._unread = 0
         if self.audit is not None:
+            figures = {"auroc": reading.auroc, "mean_score": reading.mean_score}
             self.audit.write(
-                "close",
-                guard={"auroc": reading.auroc, "mean_score": reading.mean_score, "inside": reading.reason is None},
-                decision="kept" if kept else "rolled_back",
-                reason=reading.reason,
+                "last_reading", guard=figures, decision="kept" if kept else "rolled_back", reason=reading.reason
             )
 
     def reset(self) -> None:

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -215,8 +216,19 @@ class Adaptation:
         done = progress.load() if progress is not None else 0
         if self.adapter.audit is not None:
             self.adapter.audit.write("resume" if done else "start", batches_done=done, **self.settings)
-        if self.adapter.guard_range is not None:
-            logger.info("%s", self.adapter.guard_range)
+        if (limits := self.adapter.guard_range) is not None:
+            logger.info(
+                "guard: %d normal images of %d patients; AUROC %.3f, not below %.3f; mean score %.4f, inside %.4f to %.4f",
+                limits.images,
+                limits.patients,
+                limits.auroc,
+                limits.auroc_low,
+                limits.mean_score,
+                limits.mean_low,
+                limits.mean_high,
+            )
+            if limits.few:
+                logger.warning("guard: with %d patients its range is wide: only a collapse leaves it", limits.patients)
         if self.inferer.mode != "transductive":
             return
         sampler = self.trainer.data_loader.batch_sampler  # type: ignore[union-attr]
@@ -237,7 +249,7 @@ class Adaptation:
             **vars(tally),
             "rollback_rate": tally.rolled_back / tally.batches if tally.batches else None,
             "alarm_rate": tally.alarms / tally.readings if tally.readings else None,
-            "guard_range": None if limits is None else limits.as_dict(),
+            "guard_range": None if limits is None else asdict(limits),
             "guard_last": None if reading is None else {"auroc": reading.auroc, "mean_score": reading.mean_score},
             "median_seconds_per_batch": round(seconds[len(seconds) // 2], 4) if seconds else None,
         }

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.adaptation.guard import Guard, disjoint
-from vitad_med.adaptation.lineage import save_adapted
+from vitad_med.adaptation.lineage import Lineage, save_adapted
 from vitad_med.adaptation.methods import Method, SourceViews, create_method
 from vitad_med.adaptation.statistics import SourceStatistics, read_statistics
 from vitad_med.augmentation.intensity import Augment
@@ -24,7 +24,7 @@ from vitad_med.augmentation.multicrop import MultiCrop
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
-from vitad_med.data.roster import patient_keys
+from vitad_med.data.roster import patient_names
 from vitad_med.engines.adaptation import AdaptedOutput, localized_flags
 from vitad_med.engines.adaptation_stream import evaluation_stream, transductive_stream
 from vitad_med.engines.inference import prepare_images
@@ -32,6 +32,7 @@ from vitad_med.engines.loading import ImageArray, to_unit_range
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import ProxyTask, Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
+from vitad_med.digests import file_digest
 from vitad_med.errors import DataError
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import patch_size
@@ -53,7 +54,6 @@ __all__ = [
     "save_result",
     "source_statistics",
     "source_views",
-    "statistics_digest",
     "title",
     "transductive_stream",
 ]
@@ -124,8 +124,9 @@ def guard_images(
     cases = read_cases(data, dataset_dir, section, val_fraction=fraction, split_seed=split_seed, **options)
     known: set[str] = set(statistics.patients) if statistics is not None else set()
     if calibration_dataset_dir is not None:
-        known |= patient_keys(read_cases(data, calibration_dataset_dir, "all"), identifier_key)
-    kept, dropped = disjoint([case for case in cases if case.label == 0], known, identifier_key)
+        known |= set(patient_names(read_cases(data, calibration_dataset_dir, "all"), identifier_key))
+    normal = [case for case in cases if case.label == 0]
+    kept, dropped = disjoint(normal, patient_names(normal, identifier_key), known)
     if dropped:
         logger.info("guard: %d images of patients known to training or calibration are left out", dropped)
     if not kept:
@@ -236,19 +237,17 @@ def title(mode: str, predict: str, chosen: bool) -> str:
     return "After the update on each batch" if after else "Before the update on each batch"
 
 
-def statistics_digest(statistics: SourceStatistics | None) -> str | None:
-    """Digest of the statistics that a run used."""
-    return None if statistics is None else statistics.digest
-
-
 def save_result(
     adapter: TestTimeAdapter,
     output_dir: str | Path,
     *,
     bundle_root: str | Path,
     weights: str | Path,
+    model_digest: str,
     mode: str,
-    lineage: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    statistics: SourceStatistics | None,
+    data: str,
 ) -> None:
     """Write the adapted model and its lineage to ``<output_dir>/adapted``; nothing where no model was adapted.
 
@@ -258,11 +257,18 @@ def save_result(
     if adapter.method is None or mode == "episodic":
         shutil.rmtree(folder, ignore_errors=True)
         return
-    tally = adapter.tally
-    save_adapted(
-        folder,
-        adapter.network,
-        {**lineage, "mode": mode, "steps": tally.batches, "kept": tally.updates - tally.undone, "undone": tally.undone},
-        source_files=[Path(weights)],
-        bundle_root=Path(bundle_root),
+    tally, limits, audit = adapter.tally, adapter.guard_range, adapter.audit
+    record = Lineage(
+        source_digest=model_digest,
+        method=adapter.method.name,
+        mode=mode,
+        settings=settings,
+        steps=tally.updates,
+        kept=tally.updates - tally.undone,
+        rolled_back=tally.undone,
+        statistics_digest=None if statistics is None else statistics.digest,
+        data_digest=data,
+        audit_digest=None if audit is None else file_digest(audit.path),
+        guard=None if limits is None else asdict(limits),
     )
+    save_adapted(folder, adapter.network, record, weights, bundle_root)
