@@ -218,7 +218,7 @@ class Adaptation:
             self.adapter.audit.write("resume" if done else "start", batches_done=done, **self.settings)
         if (limits := self.adapter.guard_range) is not None:
             logger.info(
-                "guard: %d normal images of %d patients; AUROC %.3f, not below %.3f; mean score %.4f, inside %.4f to %.4f",
+                "guard: %d normal images of %d patients; AUROC %.3f, at least %.3f; mean score %.4f, %.4f to %.4f",
                 limits.images,
                 limits.patients,
                 limits.auroc,

@@ -25,6 +25,7 @@ from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
 from vitad_med.data.roster import patient_names
+from vitad_med.digests import file_digest
 from vitad_med.engines.adaptation import AdaptedOutput, localized_flags
 from vitad_med.engines.adaptation_stream import evaluation_stream, transductive_stream
 from vitad_med.engines.inference import prepare_images
@@ -32,7 +33,6 @@ from vitad_med.engines.loading import ImageArray, to_unit_range
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import ProxyTask, Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
-from vitad_med.digests import file_digest
 from vitad_med.errors import DataError
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import patch_size
