@@ -18,7 +18,7 @@ from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.objectives.alignment import AlignmentLoss
 from vitad_med.objectives.proxy import ProxyLoss, Views
 
-SIZE = 64
+SIZE = 32
 TOKENS = (SIZE // 16) ** 2
 
 
@@ -51,7 +51,7 @@ class FixedAlignment(Alignment):
 
 def continued() -> Continued:
     masks = torch.zeros(4, 1, SIZE, SIZE)
-    masks[2:, :, 8:40, 8:40] = 1
+    masks[2:, :, 4:20, 4:20] = 1
     views = Views(torch.rand(4, 1, SIZE, SIZE), torch.tensor([0, 0, 1, 1]), masks, True)
     return Continued(lambda step: [views], ProxyLoss(0.5, "all_synthetic", 1.0))
 
@@ -134,12 +134,12 @@ def test_the_loss_sees_the_chosen_images_only(network: ProxyNetwork, images: Ten
     chosen = torch.tensor([True] * 3 + [False] * 5)
     other = images.clone()
     other[3:] = 0.5
-    first = TestTimeAdapter(network, Tent()).step(images, chosen)
+    # Updates this small leave the network what it is.
+    first = TestTimeAdapter(network, Tent(), learning_rate=1e-12).step(images, chosen)
     assert len(first.after.logits) == 8
-    second = TestTimeAdapter(network, Tent(), learning_rate=1e-9).step(other, chosen)
-    # The first update was tiny, so nearly the same network sees the same three images.
-    assert first.loss == pytest.approx(second.loss, rel=1e-2)
-    whole = TestTimeAdapter(network, Tent(), learning_rate=1e-9).step(other)
+    second = TestTimeAdapter(network, Tent(), learning_rate=1e-12).step(other, chosen)
+    assert first.loss == pytest.approx(second.loss, rel=1e-5)
+    whole = TestTimeAdapter(network, Tent(), learning_rate=1e-12).step(other)
     assert whole.loss != pytest.approx(second.loss, rel=1e-3)
 
 
@@ -188,7 +188,7 @@ def test_reset_restores_the_source_model_exactly(network: ProxyNetwork, images: 
 def guard_of(images: Tensor) -> Guard:
     normals = images.repeat(3, 1, 1, 1)[:20]
     synthetic = normals.clone()
-    synthetic[:, :, 16:48, 16:48] = 1 - synthetic[:, :, 16:48, 16:48]
+    synthetic[:, :, 8:24, 8:24] = 1 - synthetic[:, :, 8:24, 8:24]
     return Guard(normals, synthetic, [str(k) for k in range(20)], replicates=200)
 
 

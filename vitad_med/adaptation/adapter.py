@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -258,13 +259,14 @@ class TestTimeAdapter:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a later process needs to go on: adapted parameters, momentum, the approved state, counts."""
-        return {
-            "parameters": {name: value.detach().clone() for name, value in self.parameters.items()},
+        state = {
+            "parameters": {name: value.detach() for name, value in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "approved": self._approved.state_dict(),
             "unread": self._unread,
-            "tally": vars(self.tally).copy(),
+            "tally": vars(self.tally),
         }
+        return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state_dict` gave; the source model stays what it was at construction."""

@@ -58,6 +58,19 @@ class Snapshot:
         for group, options in zip(self._optimizer.param_groups, self._options, strict=True):
             group.update(copy.deepcopy(options))
 
+    def state_dict(self) -> dict[str, Any]:
+        """The snapshot for a checkpoint: tensors and plain values, in the order of the tensors at construction."""
+        state = [self._state.get(tensor, {}) for tensor in self._live]
+        return {"values": self._values, "state": state, "options": self._options}
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Replace the snapshot by what :meth:`state_dict` gave; the live tensors stay as they are."""
+        for kept, stored in zip(self._values, content["values"], strict=True):
+            kept.copy_(stored)
+        pairs = zip(self._live, content["state"], strict=True)
+        self._state = _copied({tensor: entries for tensor, entries in pairs if entries}, self._state)
+        self._options = copy.deepcopy(content["options"])
+
 
 def _copied(source: Any, target: Any) -> dict[Any, dict[str, Any]]:
     """Copy of an optimizer's state ``source`` that uses the memory of ``target`` wherever it has the right form."""
