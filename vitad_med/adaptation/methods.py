@@ -37,9 +37,9 @@ class Alignment:
 
     def __init__(self, statistics: SourceStatistics, moment: Moment, device: torch.device | str) -> None:
         self.renormalise = statistics.renormalise_rows
-        self.criterion = AlignmentLoss(
-            statistics.mean.float(), statistics.second_moment(moment).float(), moment
-        ).to(device)
+        self.criterion = AlignmentLoss(statistics.mean.float(), statistics.second_moment(moment).float(), moment).to(
+            device
+        )
 
     def loss(self, network: ProxyNetwork, images: Tensor, step: int) -> tuple[Tensor, ProxyOutput | None]:
         output, entropy = network.adaptation_outputs(images, self.renormalise)

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class EvaluateCohorts:
         pipeline: settings that change scores, plain values, for the journal of the run.
         backend: what computes the scores, see `vitad_med.predictions.backend`.
         score_rule: what the image score is, in words.
+        pick: takes the prediction out of what the inferer returned, where that holds several; None takes it as it is.
+        title: printed above the table.
 
     Attributes:
         document: the written metrics.json, once the run has completed.
@@ -78,7 +80,11 @@ class EvaluateCohorts:
         pipeline: Mapping[str, Any] | None = None,
         backend: Mapping[str, Any] | None = None,
         score_rule: str | None = None,
+        pick: Callable[[Any], AnomalyOutput] | None = None,
+        title: str | None = None,
     ) -> None:
+        self.pick = pick
+        self.title = title
         self.cases = tuple(cases)
         self.output_dir = Path(output_dir)
         self.bundle = bundle
@@ -142,6 +148,8 @@ class EvaluateCohorts:
         assert isinstance(engine.state.output, dict)
         assert isinstance(engine.state.batch, dict)
         output: AnomalyOutput = engine.state.output[CommonKeys.PRED]
+        if self.pick is not None:
+            output = self.pick(output)
         indices = np.asarray(engine.state.batch["index"])
         self._scores[indices] = output.score.cpu().numpy()
         for position, index in enumerate(indices.tolist()):
@@ -186,6 +194,8 @@ class EvaluateCohorts:
             identifier_key=self.identifier_key,
         )
         self._scratch.close()
+        if self.title is not None:
+            print(f"\n{self.title}")
         print_table(self.document)
 
     def _journal(self, digest: str) -> Journal:

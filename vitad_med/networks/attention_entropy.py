@@ -43,6 +43,14 @@ def attention_entropy(
     """
     prefix = vit.num_prefix_tokens
     query, key = query_key(vit, tokens, slice(prefix, None))
+    # Autocast would put the products below into 16 bits, which move an entropy by more than adaptation does.
+    with torch.autocast(tokens.device.type, enabled=False):
+        return _in_parts(query, key, head_weights, prefix, renormalise, chunk_elements)
+
+
+def _in_parts(
+    query: Tensor, key: Tensor, head_weights: Tensor, prefix: int, renormalise: bool, chunk_elements: int
+) -> Tensor:
     batch, heads, count, _ = query.shape
     rows = max(1, min(count, chunk_elements // (batch * heads * key.shape[2])))
     weights = head_weights.to(query.dtype)

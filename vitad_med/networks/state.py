@@ -1,4 +1,4 @@
-"""A trained network as one small file: fp16 tensors, safe to load, refused where it does not fit."""
+"""A trained network as one small file: tensors alone, safe to load, refused where it does not fit."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from vitad_med.digests import state_digest
 from vitad_med.errors import WeightsError
 
 
-def save_model(path: str | Path, network: nn.Module) -> str:
-    """Write a network's state dict with floating tensors in fp16 (half the size; scores move by less than 1e-3).
+def save_model(path: str | Path, network: nn.Module, dtype: torch.dtype = torch.float16) -> str:
+    """Write a network's state dict.
+
+    Args:
+        path: the file, replaced whole.
+        network: any module.
+        dtype: type of the stored floating tensors. fp16 is half the size and moves scores by less than 1e-3, more than
+            a few small updates do: float32 for a model that differs from another by these.
 
     Returns:
         the model digest, as :func:`load_model` gives it.
     """
     state: dict[str, Tensor] = {
-        name: value.detach().cpu().half() if value.is_floating_point() else value.detach().cpu()
+        name: value.detach().cpu().to(dtype) if value.is_floating_point() else value.detach().cpu()
         for name, value in network.state_dict().items()
     }
     save_checkpoint(Path(path), state)

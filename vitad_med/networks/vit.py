@@ -149,7 +149,8 @@ def query_key(vit: VisionTransformer, tokens: Tensor, queries: slice) -> tuple[T
 
     query = attention.q_norm(project(normed[:, queries], 0, inner))
     key = attention.k_norm(project(normed, inner, 2 * inner))
-    # float32: a bf16 softmax over hundreds of tokens loses the small differences that make the map.
+    # A 16-bit softmax over hundreds of tokens would lose the small differences that make the map. Under autocast the
+    # product that follows is still taken in 16 bits, unless the caller leaves autocast.
     exact = torch.promote_types(query.dtype, torch.float32)
     return query.to(exact) * attention.scale, key.to(exact)
 

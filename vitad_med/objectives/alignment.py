@@ -16,8 +16,8 @@ Moment = Literal["unbiased", "literal"]
 class AlignmentLoss(nn.Module):
     """Distance between class-wise statistics of a batch's attention entropy and those of the training images.
 
-    ``1/|C'| sum_c ( ||mu_c^s - mu_c||_2 / log N + ||M_c^s - M_c||_2 / (log N)^2 )`` over the classes C' that occur among
-    the pseudo-labels of the batch.
+    ``1/|C'| sum_c ( ||mu_c^s - mu_c||_2 / log N + ||M_c^s - M_c||_2 / (log N)^2 )`` over the classes C' among the
+    pseudo-labels of the batch.
 
     The second central moment of n images is too small by (n - 1) / n, which pulls every small batch the same way.
     ``unbiased`` divides by n - 1 on both sides, and a class with one image keeps its mean term only; ``literal`` is the
