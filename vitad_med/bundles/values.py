@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vitad_med.data.shifts import SHIFTS
 from vitad_med.errors import ConfigError
 
 Rule = Callable[[str, Any], None]
@@ -195,6 +196,7 @@ RULES: dict[str, Rule] = {
     "data": text,
     "dataset_dir": text,
     "output_dir": text,
+    "shift": one_of(*SHIFTS),
     "weights": text,
     "tracking_uri": text,
 }
