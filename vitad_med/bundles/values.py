@@ -184,6 +184,9 @@ RULES: dict[str, Rule] = {
     "output_dir": text,
     "weights": text,
     "tracking_uri": text,
+    "experiment": text,
+    "run_name": text,
+    "statistics_file": text,
 }
 
 
