@@ -199,6 +199,9 @@ RULES: dict[str, Rule] = {
     "shift": one_of(*SHIFTS),
     "weights": text,
     "tracking_uri": text,
+    "experiment": text,
+    "run_name": text,
+    "statistics_file": text,
 }
 
 
