@@ -44,11 +44,11 @@ def test_the_adapted_model_scores_as_it_did_in_memory(tmp_path: Path, network: P
     load_model(source, network)
     images = torch.rand(4, 1, 32, 32)
     before = network.predict(images).score
-    optimizer = torch.optim.SGD([p for n, p in network.named_parameters() if "norm" in n], lr=5e-4)
-    for _ in range(5):
-        optimizer.zero_grad()
-        network.train_outputs(images).logits.square().sum().backward()
-        optimizer.step()
+    # Updates of LayerNorm weights near 1, below half of fp16's step there.
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight.add_(torch.randn_like(module.weight).clamp(-2, 2), alpha=1e-4)
     adapted = network.predict(images)
     assert not torch.equal(adapted.score, before)
 
@@ -59,10 +59,9 @@ def test_the_adapted_model_scores_as_it_did_in_memory(tmp_path: Path, network: P
     assert torch.equal(loaded.predict(images).score, adapted.score)
     assert torch.equal(loaded.predict(images).map, adapted.map)
     assert file_digest(source) == former
-    # What fp16 would have made of it.
     save_model(tmp_path / "half.pt", network)
     load_model(tmp_path / "half.pt", loaded)
-    assert not torch.equal(loaded.predict(images).score, adapted.score)
+    assert torch.equal(loaded.predict(images).score, before), "fp16 rounds the whole adaptation away"
 
 
 def test_the_lineage_comes_back(tmp_path: Path, network: ProxyNetwork, bundle: Path) -> None:
