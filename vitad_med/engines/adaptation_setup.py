@@ -128,8 +128,8 @@ def guard_images(
     normal = [case for case in cases if case.label == 0]
     if statistics is not None and not recognises(statistics.naming, naming(normal, identifier_key)):
         logger.warning(
-            "guard: the statistics name patients under another key or under none, so it cannot be checked whether guard "
-            "patients took part in training: give --identifier_key_file the key that the statistics were made with"
+            "guard: the statistics name patients under another key or under none, so it cannot be checked whether "
+            "guard patients took part in training: give --identifier_key_file the key that the statistics were made with"
         )
     kept, dropped = disjoint(normal, patient_names(normal, identifier_key), known)
     if dropped:
