@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as safetensors_bytes
+from safetensors.torch import save
 from torch import Tensor
 
 from vitad_med.errors import StorageError, WeightsError
@@ -66,7 +67,19 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def save_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Safetensors with string metadata, written atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_bytes(safetensors_bytes({k: v.contiguous() for k, v in tensors.items()}, metadata))
+        temporary.write_bytes(safetensors_bytes(tensors, metadata))
+
+
+def safetensors_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """The content of a safetensors file; the same for the same tensors and metadata.
+
+    The library writes metadata in another order each time: here the header's keys are sorted.
+    """
+    raw = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.dumps(json.loads(raw[8:start]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # the format wants the tensors to begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + raw[start:]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

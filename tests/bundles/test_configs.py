@@ -91,6 +91,16 @@ def test_an_evaluation_says_which_settings_change_its_scores(config: Path) -> No
     assert parser.get("score_rule") == metadata["network_data_format"]["outputs"]["pred"]["score_rule"]
 
 
+@pytest.mark.parametrize("config", EVALUATIONS, ids=lambda path: path.parents[1].name)
+def test_only_a_shift_of_the_images_shows_in_the_pipeline(config: Path) -> None:
+    plain, shifted = (start([config], shift=shift).get_parsed_content("pipeline") for shift in ("none", "jpeg"))
+    assert "shift" not in plain
+    assert shifted == {**plain, "shift": "jpeg"}
+    assert start([config], shift="blur").get("dataset")["shift"] == "@shift"
+    with pytest.raises(ConfigError, match=r"--shift is 'blurred', but must be one of 'none', .*'blur'"):
+        start([config], shift="blurred")
+
+
 def test_the_properties_that_monai_requires_are_there(config: Path) -> None:
     parser = ConfigParser()
     parser.read_config(config)

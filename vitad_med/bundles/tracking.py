@@ -25,7 +25,12 @@ from vitad_med.checkpoint import atomic_path
 from vitad_med.data.registry import PUBLIC_SOURCES
 
 PRIVATE_KEYS = frozenset({"tracking_uri"})  # may carry a password
-PATH_KEYS = frozenset({"dataset_dir", "output_dir", "cache_dir", "identifier_key_file", "initial_model"})
+PATH_KEYS = frozenset(
+    {
+        *("dataset_dir", "output_dir", "cache_dir", "identifier_key_file", "initial_model"),
+        *("statistics", "statistics_file", "source_dataset_dir", "guard_dataset_dir", "calibration_dataset_dir"),
+    }
+)
 RUN_FILE = "mlflow_run.json"
 STATUS = {kind: RunStatus.to_string(kind) for kind in (RunStatus.FINISHED, RunStatus.KILLED)}
 MAX_PARAM_LENGTH = 500
@@ -44,8 +49,9 @@ class TrackingHandler(MLFlowHandler):
     Args:
         tracking_uri: sqlite or http(s) URI.
         output_dir: keeps the run's id for resuming.
-        experiment: MLflow experiment, one for each bundle.
-        kind: ``train`` or ``evaluate``, the run's name.
+        experiment: MLflow experiment.
+        kind: ``train``, ``evaluate``, ...: which of a folder's runs is continued after a resume.
+        run_name: name of the run; None is ``kind``.
         params: scalars by name.
         config: resolved config, logged as ``config.json``.
         metrics_file: metrics document (schema vitad_med/metrics/2) to log at the end.
@@ -64,6 +70,7 @@ class TrackingHandler(MLFlowHandler):
         experiment: str,
         kind: str,
         *,
+        run_name: str | None = None,
         params: Mapping[str, Any],
         config: Mapping[str, Any],
         metrics_file: Path | None = None,
@@ -75,12 +82,13 @@ class TrackingHandler(MLFlowHandler):
                 tracking_uri=tracking_uri,
                 iteration_log=False,
                 experiment_name=experiment,
-                run_name=kind,
+                run_name=run_name or kind,
                 artifacts=list(pictures),
                 close_on_complete=True,
                 artifact_location=artifact_location(tracking_uri, output_dir),
             )
         self.run_file = output_dir / RUN_FILE
+        self.kind = kind
         self.params = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in params.items()}
         self.config = config
         self.metrics_file = metrics_file
@@ -143,7 +151,7 @@ class TrackingHandler(MLFlowHandler):
     def _earlier_run(self) -> Any | None:
         try:
             stored = json.loads(self.run_file.read_text(encoding="utf-8"))
-            return self.client.get_run(stored[self.run_name])
+            return self.client.get_run(stored[self.kind])
         except (OSError, ValueError, KeyError, MlflowException):
             return None  # first start, or another store: begin a new run
 
@@ -152,7 +160,7 @@ class TrackingHandler(MLFlowHandler):
             stored = json.loads(self.run_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             stored = {}
-        stored[self.run_name] = self._run_id
+        stored[self.kind] = self._run_id
         with atomic_path(self.run_file) as temporary:
             temporary.write_text(json.dumps(stored), encoding="utf-8")
 
@@ -179,19 +187,23 @@ def track(
     metrics_file: str | Path | None = None,
     figures_file: str | Path | None = None,
     pictures: Sequence[str | Path] = (),
+    experiment: str | None = None,
+    run_name: str | None = None,
 ) -> TrackingHandler | None:
     """The tracking handler of a bundle config; the parameters are the config's own top-level scalars.
 
     Args:
         tracking_uri: ``sqlite`` (``<output_dir>/mlflow.db``), a sqlite or http(s) URI, or ``none``.
         output_dir: where results go; artifacts of a sqlite store lie in ``<output_dir>/mlflow``.
-        bundle_root: the bundle's folder; its name is the experiment's.
-        kind: ``train`` or ``evaluate``.
+        bundle_root: the bundle's folder.
+        kind: ``train``, ``evaluate``, ``summarize`` or ``adapt``.
         data: name of the data source; pictures are logged only of public ones.
         split_digest: SHA-256 of the split.
         metrics_file: metrics document to log at the end.
         figures_file: JSON object of further figures to log at the end.
         pictures: files or folders to log at the end.
+        experiment: MLflow experiment; None is the bundle's name.
+        run_name: name of the run; None is ``kind``.
 
     Returns:
         A handler, or None (which MONAI leaves out of a list of handlers) when off and on ranks above 0.
@@ -216,8 +228,9 @@ def track(
     return TrackingHandler(
         uri,
         folder,
-        Path(bundle_root).resolve().name,
+        experiment or Path(bundle_root).resolve().name,
         kind,
+        run_name=run_name,
         params=params,
         config=config,
         metrics_file=None if metrics_file is None else Path(metrics_file),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from vitad_med.data.case import Case
-from vitad_med.data.registry import PUBLIC_SOURCES
+from vitad_med.data.roster import is_public, keyed_name
 from vitad_med.errors import ConfigError
 
 Identifiers = Literal["clear", "hashed"]
@@ -22,7 +20,7 @@ _FORMULA = re.compile("'*\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 
 def default_identifiers(cases: Sequence[Case]) -> Identifiers:
     """``clear`` where every case comes from a published data set, else ``hashed``."""
-    return "clear" if all(case.source in PUBLIC_SOURCES for case in cases) else "hashed"
+    return "clear" if is_public(cases) else "hashed"
 
 
 def public_names(cases: Sequence[Case], identifiers: Identifiers, key: bytes | None) -> tuple[list[str], list[str]]:
@@ -47,8 +45,8 @@ def public_names(cases: Sequence[Case], identifiers: Identifiers, key: bytes | N
             "own (e.g. `openssl rand -hex 32 > site.key`), or --identifiers clear where the names are public"
         )
     return (
-        [_hashed(f"case:{case.case_id}", key) for case in cases],
-        [_hashed(f"patient:{case.patient_id}", key) for case in cases],
+        [keyed_name(f"case:{case.case_id}", key) for case in cases],
+        [keyed_name(f"patient:{case.patient_id}", key) for case in cases],
     )
 
 
@@ -84,7 +82,3 @@ def safe_cell(text: str) -> str:
 def plain_cell(text: str) -> str:
     """The text of a cell that ``safe_cell`` wrote: the apostrophe that it put before a formula is taken away."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
-def _hashed(text: str, key: bytes) -> str:
-    return hmac.new(key, text.encode("utf-8"), hashlib.sha256).hexdigest()[:16]
