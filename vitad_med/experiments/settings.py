@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ def merged_config(files: Sequence[Path], overrides: Mapping[str, Any], own: int)
     for file in files[own:]:
         if not file.is_file():
             raise ConfigError(f"'{file}' does not exist: name files relative to the repository")
-    declared = _declared(tuple(files[:own]))
+    declared = declared_config(files[:own])
     try:
         parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in files]))
         parser.update(pairs=dict(overrides))
@@ -49,18 +48,9 @@ def merged_config(files: Sequence[Path], overrides: Mapping[str, Any], own: int)
     return given
 
 
-_loaded: dict[tuple[Path, ...], dict[str, Any]] = {}
-
-
-def _declared(files: tuple[Path, ...]) -> dict[str, Any]:
-    if files not in _loaded:
-        _loaded[files] = declared_config(files)
-    return copy.deepcopy(_loaded[files])
-
-
 def declared_keys(files: Sequence[Path]) -> frozenset[str]:
     """Top-level keys of the bundle's own config files."""
-    return frozenset(_declared(tuple(files)))
+    return frozenset(declared_config(files))
 
 
 def default_models(config: Mapping[str, Any], bundle: Path) -> list[Path]:
