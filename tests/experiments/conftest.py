@@ -12,11 +12,10 @@ import pytest
 
 from vitad_med.experiments import Plan, plan, read_experiment
 
-STEPS = "$__import__('tests.experiments.tiny_steps', fromlist=['x'])"
-
 
 def config(name: str, run: str, **keys: Any) -> dict[str, Any]:
     return {
+        "imports": ["$import tests.experiments.tiny_steps as steps"],
         "bundle_root": "bundles/tiny",
         "data": "nih_chestxray14",
         "dataset_dir": "images",
@@ -24,7 +23,7 @@ def config(name: str, run: str, **keys: Any) -> dict[str, Any]:
         "tracking_uri": "none",
         **keys,
         "initialize": [{"_target_": "vitad_med.bundles.start", "bundle_root": "@bundle_root", "config": name}],
-        "run": [f"{STEPS}.{run}"],
+        "run": [f"$steps.{run}"],
     }
 
 
@@ -32,12 +31,20 @@ CONFIGS = {
     "train.json": config(
         "train.json",
         "train(@output_dir, @seed, @rate, @steps, @wait, @fault)",
-        seed=0, rate=0.5, steps=4, wait=0.0, fault="none", block={"width": 3}, copy="@rate",
+        seed=0,
+        rate=0.5,
+        steps=4,
+        wait=0.0,
+        fault="none",
+        block={"width": 3},
+        copy="@rate",
     ),
     "evaluate.json": config(
         "evaluate.json",
         "evaluate(@output_dir, @weights, @scale)",
-        weights="$@bundle_root + '/models/model.json'", scale=1.0, seed=0,
+        weights="$@bundle_root + '/models/model.json'",
+        scale=1.0,
+        seed=0,
     ),
 }
 
@@ -81,6 +88,7 @@ def repository(tmp_path: Path) -> Path:
     (tmp_path / "repository" / "more").mkdir()
     for name, content in CONFIGS.items():
         (bundle / "configs" / name).write_text(json.dumps(content))
+    (bundle / "configs" / "metadata.json").write_text('{"version": "0.1.0"}')
     (bundle / "models" / "model.json").write_text('{"value": 0.125}')
     return tmp_path / "repository"
 

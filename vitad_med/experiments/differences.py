@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vitad_med.experiments.planning import Plan
+from vitad_med.experiments.document import Experiment
+from vitad_med.experiments.planning import Context, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,15 @@ def differences(plan: Plan) -> list[Difference]:
     found = []
     for step, wanted in experiment.paper.settings.items():
         contexts = [context for context in plan.contexts if step in context.steps]
+        everywhere = [_place(experiment, context) for context in contexts]
         for key, value in wanted.items():
             ours: dict[str, tuple[Any, list[tuple[str, str]]]] = {}
-            for context in contexts:
+            for context, place in zip(contexts, everywhere, strict=True):
                 mine = plan.steps[context.steps[step]].compared[key]
-                ours.setdefault(repr(mine), (mine, []))[1].append((context.row.label, context.data.title))
+                ours.setdefault(repr(mine), (mine, []))[1].append(place)
             for mine, places in ours.values():
                 if mine != value:
-                    where = None if len(ours) == 1 else _where(places, [p for _, have in ours.values() for p in have])
-                    found.append(Difference(step, key, mine, value, where))
+                    found.append(Difference(step, key, mine, value, _where(places, everywhere)))
     return found
 
 
@@ -56,13 +57,23 @@ def not_done(plan: Plan) -> list[str]:
     return [] if paper is None else [step for step in paper.settings if step not in done]
 
 
-def _where(places: list[tuple[str, str]], everywhere: list[tuple[str, str]]) -> str:
-    """The data sets where they tell the places apart, else the rows, else both."""
+def _place(experiment: Experiment, context: Context) -> tuple[str, str]:
+    """Row and data set for people: two rows of one label are told apart by their columns."""
+    row = context.row
+    alike = sum(other.label == row.label for other in experiment.rows.values()) > 1
+    return (f"{row.label}, {' and '.join(row.columns) or row.name}" if alike else row.label), context.data.title
+
+
+def _where(places: list[tuple[str, str]], everywhere: list[tuple[str, str]]) -> str | None:
+    """Nothing where all are meant; else the data sets where they tell the places apart, else the rows, else both."""
+    others = [place for place in everywhere if place not in places]
+    if not others:
+        return None
     for part in (1, 0):
         mine = dict.fromkeys(place[part] for place in places)
-        if not any(place[part] in mine and place not in places for place in everywhere):
-            return ", ".join(mine)
-    return ", ".join(f"{label} on {data}" for label, data in dict.fromkeys(places))
+        if not any(place[part] in mine for place in others):
+            return "; ".join(mine)
+    return "; ".join(f"{label} on {data}" for label, data in dict.fromkeys(places))
 
 
 def _shown(value: Any) -> str:

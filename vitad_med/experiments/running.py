@@ -60,6 +60,7 @@ def run_step(step: PlannedStep, out: Path, tracking_uri: str, experiment: str) -
     arguments |= {key: value for key, value in named.items() if key in step.declared}
     metadata = step.bundle / "configs" / "metadata.json"  # MONAI does not find it when a second file is stacked
     began = time.monotonic()
+    gc.freeze()  # the collection below then looks at what the step made, not at the million objects of all libraries
     try:
         with _captured(folder / LOG), plain_errors():
             seed_everything(0)  # the step's config sets its own seed; one that does not must not depend on the order
@@ -75,7 +76,8 @@ def run_step(step: PlannedStep, out: Path, tracking_uri: str, experiment: str) -
         what = str(error).strip().splitlines()
         return _failed(out, step, f"{type(error).__name__}: {what[0] if what else 'no message'}")
     finally:
-        gc.collect()
+        gc.collect()  # a workflow is full of cycles: parser, engines, handlers, networks
+        gc.unfreeze()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     write_done(out, step, time.monotonic() - began)
@@ -113,11 +115,11 @@ def _captured(log: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_streams(file: IO[str]) -> Iterator[None]:
-    """Loggers that hold the terminal's stream since they were imported write to the file for the time being."""
+    """Loggers that took the terminal's stream when they were imported, as MONAI's, write to the file for now."""
     moved: list[tuple[logging.StreamHandler[Any], Any]] = []
     for logger in logging.Logger.manager.loggerDict.values():
         for handler in getattr(logger, "handlers", ()):
-            if type(handler) is logging.StreamHandler and handler.stream in (sys.__stdout__, sys.__stderr__):
+            if type(handler) is logging.StreamHandler:
                 moved.append((handler, handler.setStream(file)))
     try:
         yield
