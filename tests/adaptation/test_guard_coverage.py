@@ -15,7 +15,7 @@ from tests.adaptation.studies import guard_of, held_scores, pixel
 from vitad_med.metrics.bootstrap import interval, patient_weights
 from vitad_med.metrics.image import image_auroc
 
-STUDIES = 300
+STUDIES = 200
 TABLE_STUDIES = 1000
 
 
@@ -48,10 +48,10 @@ def test_resampled_patients_of_an_unchanged_model_stay_inside() -> None:
     weights = patient_weights(patients * 2, labels, 4000, seed=99)
     below = np.asarray(image_auroc(scores, labels, weights)) < found.auroc_low
     means = weights[:, :91] @ normal / weights[:, :91].sum(axis=1)
-    outside = (means < found.mean_low) | (means > found.mean_high)
     # The expanded interval allows for what the bootstrap leaves out, so that its own replicates leave it less often.
     assert 0 < below.mean() < 0.01
-    assert 0.002 < outside.mean() < 0.013
+    assert 0.001 < (means < found.mean_low).mean() < 0.007
+    assert 0.001 < (means > found.mean_high).mean() < 0.007
 
 
 @pytest.mark.parametrize(("drift", "stopped"), [(0.3, False), (3.0, True)])
