@@ -10,7 +10,7 @@ the process's CPU time, which other processes on the machine disturb least; othe
 
 Memory: every figure comes from a process of its own; on a CPU it is what the peak of the resident set gained after the
 network and the images were there, on a GPU what torch allocated beyond them. ``whole`` makes the N x N attention at
-once, ``parts`` as the package does; ``fused`` keeps the encoder's fused attention, which the adapter does without on a CPU.
+once, ``parts`` as the package does; ``fused`` keeps the fused attention that the adapter, on a CPU, does without.
 """
 
 from __future__ import annotations
