@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # these take seconds to import; --help does not wait for them
     from vitad_med.experiments.tables import Grid, Tables
 
 MIN_WIDTH = 80
+BORDER = 3  # characters of a column's border and margins
+MAX_LABEL = 28  # characters of a row's label on one line of the terminal
 
 DESCRIPTION = """\
 Run a comparison that a file describes: rows of bundle runs on data sets and seeds,
@@ -126,7 +128,7 @@ def plan(options: argparse.Namespace) -> int:
 
     made = _plan(options)
     out = Path(options.out).expanduser().resolve() if options.out else None
-    missing = missing_steps(made, out or Path("/nonexistent"))
+    missing = missing_steps(made, out)
     table = Table(title=made.experiment.title, title_justify="left")
     for name in ("step", "first needed by", "state"):
         table.add_column(name, overflow="fold")
@@ -137,7 +139,7 @@ def plan(options: argparse.Namespace) -> int:
         elif step in missing:
             state = "to run"
         else:
-            state = "not needed any more" if out is not None and made.rows else "not asked for"
+            state = "not needed"
         table.add_row(Text(step), Text(planned.title), state)
     console = _console()
     console.print(table)
@@ -174,20 +176,38 @@ def _console() -> Console:
 
 
 def _print(tables: Tables) -> None:
+    console = _console()
     parts: list[Any] = [Text(tables.title, style="bold"), Text(tables.question), Text()]
     for grid in tables.grids:
-        parts += [_table(grid), Text()]
+        parts += [part for table in _tables(grid, console.width) for part in (table, Text())]
     parts += [Text(f"({number}) {text}") for number, text in enumerate(tables.footnotes, 1)]
     parts += [Text(f"- {note}", style="dim") for note in tables.notes]
-    _console().print(Group(*parts))
+    console.print(Group(*parts))
 
 
-def _table(grid: Grid) -> Table:
-    table = Table(title=Text(grid.title, style="bold"), title_justify="left")
-    table.add_column("", overflow="fold")
+def _tables(grid: Grid, width: int) -> list[Table]:
+    """A grid in as many tables below one another as the terminal's width needs."""
     titles = [title for title, span in grid.groups for _ in range(span)]
-    for title, head in zip(titles, grid.heads, strict=True):
-        table.add_column(Text(f"{title}\n{head}" if title else head), justify="right", vertical="bottom")
-    for label, cells in grid.rows:
-        table.add_row(Text(label), *map(Text, cells))
-    return table
+    heads = [f"{title}\n{head}" if title else head for title, head in zip(titles, grid.heads, strict=True)]
+    # No cell is broken; heads break at spaces.
+    wide = [
+        max(map(len, [*(cells[index] for _, cells in grid.rows), *head.split()])) for index, head in enumerate(heads)
+    ]
+    first = min(max(len(label) for label, _ in grid.rows), MAX_LABEL)
+    parts: list[list[int]] = [[]]
+    for index in range(len(heads)):
+        taken = 1 + BORDER + first + sum(BORDER + wide[i] for i in [*parts[-1], index])
+        if parts[-1] and taken > width:
+            parts.append([])
+        parts[-1].append(index)
+    tables = []
+    for part in parts:
+        title = grid.title if part is parts[0] else f"{grid.title} (continued)"
+        table = Table(title=Text(title, style="bold"), title_justify="left")
+        table.add_column("", width=first)
+        for index in part:
+            table.add_column(Text(heads[index]), justify="right", vertical="bottom", width=wide[index])
+        for label, cells in grid.rows:
+            table.add_row(Text(label), *(Text(cells[index]) for index in part))
+        tables.append(table)
+    return tables

@@ -24,9 +24,9 @@ class Difference:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """For people, beside the step's name."""
         where = f" ({self.where})" if self.where else ""
-        return f"{self.step}: {self.key} {_shown(self.ours)} instead of {_shown(self.paper)}{where}"
+        return f"{self.key} {_shown(self.ours)} instead of {_shown(self.paper)}{where}"
 
 
 def differences(plan: Plan) -> list[Difference]:

@@ -33,15 +33,16 @@ class Outcome:
     unread: int = 0
 
 
-def missing_steps(plan: Plan, out: Path) -> list[str]:
+def missing_steps(plan: Plan, out: Path | None) -> list[str]:
     """Ids of the steps to run, in order: those that a chosen row is there for, and what these need, unless finished.
 
-    What only finished steps needed is not done again, so that large intermediate results may be deleted.
+    What only finished steps needed is not done again, so that large intermediate results may be deleted. Without a
+    folder nothing is finished.
     """
     wanted: set[str] = set()
 
     def want(step: str) -> None:
-        if step not in wanted and read_done(out, plan.steps[step]) is None:
+        if step not in wanted and (out is None or read_done(out, plan.steps[step]) is None):
             wanted.add(step)
             for needed in plan.steps[step].needs.values():
                 want(needed)

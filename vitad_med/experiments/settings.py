@@ -120,6 +120,8 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         if isinstance(item, Mapping):
             if not path:
                 yield from _leaves(item, here)
+        elif path and isinstance(item, str) and item.startswith("@"):
+            continue  # inside a block, a reference repeats a key that is told already
         elif not isinstance(item, list) or all(isinstance(part, (int, float, str)) for part in item):
             yield "#".join(here), item
 

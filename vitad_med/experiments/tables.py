@@ -85,7 +85,9 @@ def _grid(
     for column in experiment.columns or ("",):
         in_column = {row.label: row.name for row in rows if not experiment.columns or column in row.columns}
         shown = [metric for metric in metrics if any((name, metric.name) in here for name in in_column.values())]
-        if not shown:
+        # A row that stands in several columns is there to be compared with; alone it makes no column.
+        own = any(len(experiment.rows[name].columns) <= 1 for name in in_column.values())
+        if not shown or not own:
             continue
         before = len(heads)
         for metric in shown:
@@ -125,7 +127,7 @@ def number_text(value: float, error: float | None, metric: Metric) -> str:
 
 
 def count_text(figures: Sequence[Figure]) -> str:
-    """How many runs a row's figures are means of: ``3``, ``2 of 3`` where some are missing, ``1 to 3`` where unequal."""
+    """How many runs a row's figures are means of: ``3``, ``2 of 3`` with some missing, ``1 to 3`` where unequal."""
     texts = dict.fromkeys(f"{f.n}" if f.n == f.planned else f"{f.n} of {f.planned}" for f in figures)
     if len(texts) <= 1:
         return "".join(texts)
@@ -160,8 +162,11 @@ def _notes(plan: Plan, figures: Sequence[Figure]) -> list[str]:
     notes += [f"{data.title}: {data.note}" for data in experiment.data.values() if data.note]
     notes += experiment.notes
     if experiment.paper is not None:
-        found = [difference.text for difference in differences(plan)]
-        found += [f"{step}: not done here" for step in not_done(plan)]
-        notes.append(f"Differs from {experiment.paper.title}: {'; '.join(found) or 'no setting that is compared'}.")
+        found: dict[str, list[str]] = {}
+        for difference in differences(plan):
+            found.setdefault(difference.step, []).append(difference.text)
+        told = [f"{step}: {', '.join(texts)}" for step, texts in found.items()]
+        told += [f"{step}: not done here" for step in not_done(plan)]
+        notes.append(f"Differs from {experiment.paper.title}: {'; '.join(told) or 'in no setting that is compared'}.")
         notes += experiment.paper.notes
     return notes
