@@ -77,7 +77,7 @@ def test_table_of_ranges_and_of_what_was_not_taken() -> None:
         "(taken), expanded and plain percentiles; misses of the mean score (nominal 1 %) expanded (taken), plain; "
         "fall of AUROC and move of the mean that leave the range (median and 5-95 % of the studies)"
     )
-    for patients, images in ((20, 40), (46, 91), (200, 400)):
+    for patients, images in ((20, 40), (46, 91)):
         for auroc in (0.75, 0.915, 0.97, 0.99):
             rows = []
             for seed in range(TABLE_STUDIES):
@@ -111,5 +111,4 @@ def test_table_of_ranges_and_of_what_was_not_taken() -> None:
                 + " | ".join(f"{value:.1f}" for value in misses + means_missed)
                 + f" | {fall[0]:.3f} ({fall[1]:.3f}-{fall[2]:.3f}) | -{sink:.3f} +{rise:.3f} |"
             )
-            if patients >= 46:
-                assert misses[0] < 1.5
+            assert misses[0] < min(1.5, misses[2] + 0.2)
