@@ -25,6 +25,7 @@ LEVELS = (
     {"reporting"},
     {"comparison", "scoring"},
     {"bundles"},
+    {"experiments"},
     {"cli"},
 )
 LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}

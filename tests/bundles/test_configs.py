@@ -19,7 +19,7 @@ from vitad_med.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path
-    for name in ("train", "evaluate", "inference", "summarize")
+    for name in ("train", "evaluate", "inference", "summarize", "adapt")
     for path in ROOT.glob(f"bundles/*/configs/{name}.json")
 )
 EVALUATIONS = [path for path in CONFIGS if path.stem == "evaluate"]
@@ -93,6 +93,16 @@ def test_an_evaluation_says_which_settings_change_its_scores(config: Path) -> No
     assert parser.get("score_rule") == metadata["network_data_format"]["outputs"]["pred"]["score_rule"]
 
 
+@pytest.mark.parametrize("config", EVALUATIONS, ids=lambda path: path.parents[1].name)
+def test_only_a_shift_of_the_images_shows_in_the_pipeline(config: Path) -> None:
+    plain, shifted = (start([config], shift=shift).get_parsed_content("pipeline") for shift in ("none", "jpeg"))
+    assert "shift" not in plain
+    assert shifted == {**plain, "shift": "jpeg"}
+    assert start([config], shift="blur").get("dataset")["shift"] == "@shift"
+    with pytest.raises(ConfigError, match=r"--shift is 'blurred', but must be one of 'none', .*'blur'"):
+        start([config], shift="blurred")
+
+
 @pytest.mark.parametrize(
     "config", [path for path in CONFIGS if path.stem == "summarize"], ids=lambda p: p.parents[1].name
 )
@@ -104,6 +114,7 @@ def test_statistics_have_the_settings_of_an_evaluation(config: Path) -> None:
         for name in ("summarize.json", "evaluate.json")
     )
     assert own == evaluation
+    assert own == start([config.with_name("adapt.json")], **given).get_parsed_content("pipeline")
     assert own["image_size"] == 64
 
 

@@ -25,7 +25,10 @@ def status_of(arguments: list[str]) -> int:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["data"], ["data", "check"], ["compare"], ["report"], ["calibrate"], ["version"]],
+    [
+        *([], ["demo"], ["data"], ["data", "check"], ["compare"], ["report"], ["calibrate"], ["version"]),
+        *(["experiment"], ["experiment", "run"], ["experiment", "plan"], ["experiment", "show"]),
+    ],
     ids=" ".join,
 )
 def test_help_has_examples_and_exit_statuses(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,7 +146,7 @@ class Guard:
         scores = self._score(score)
         bad = _not_finite(scores)
         if bad:
-            raise DataError(f"guard: {bad} of the source model; no range can be made from it.")
+            raise DataError(f"guard: with the source model {bad}; no range can be made of them.")
         n = len(self.normals)
         labels = self._labels()
         weights = patient_weights(self.patients * 2, labels, self.replicates, self.seed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vitad_med.data.shifts import SHIFTS
 from vitad_med.errors import ConfigError
 
 Rule = Callable[[str, Any], None]
@@ -176,12 +177,26 @@ RULES: dict[str, Rule] = {
     "head_hidden": integer(1),
     "detail_width": integer(0),
     "crop_focus": number(0, 1),
+    "method": one_of("alignment", "tent", "pseudo_label", "continued", "none"),
+    "mode": one_of("online", "transductive", "episodic"),
+    "predict": one_of("after_step", "before_step"),
+    "adapt_on": one_of("all_test", "boxed_only"),
+    "stream_order": one_of("shuffled", "listed"),
+    "moment": one_of("unbiased", "literal"),
+    "guard": one_of("rollback", "observe", "off"),
+    "guard_level": number(0, 1, open_low=True),
+    "guard_interval": integer(1),
+    "guard_limit": integer(2),
+    "iterations": integer(1),
+    "momentum": number(0, 1),
+    "renormalise_rows": boolean,
     "amp": boolean,
     "resume": boolean,
     "device": device,
     "data": text,
     "dataset_dir": text,
     "output_dir": text,
+    "shift": one_of(*SHIFTS),
     "weights": text,
     "tracking_uri": text,
     "experiment": text,

@@ -27,6 +27,7 @@ from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.adaptation.audit import batch_digest
 from vitad_med.checkpoint import atomic_path
 from vitad_med.engines.adaptation_progress import AdaptationProgress, StoredStep
+from vitad_med.engines.adaptation_stream import StreamSampler
 from vitad_med.engines.progress import Progress
 from vitad_med.errors import ConfigError
 from vitad_med.outputs import AnomalyOutput, ProxyOutput
@@ -167,6 +168,8 @@ class AdaptationTrainer(SupervisedTrainer):
             train_handlers=[Progress()],
             decollate=False,
         )
+        assert isinstance(loader.batch_sampler, StreamSampler)
+        self.sampler = loader.batch_sampler
         self.adapter = adapter
         self.progress = progress
         self.seconds: list[float] = []
@@ -231,7 +234,7 @@ class Adaptation:
                 logger.warning("guard: with %d patients its range is wide: only a collapse leaves it", limits.patients)
         if self.inferer.mode != "transductive":
             return
-        sampler = self.trainer.data_loader.batch_sampler  # type: ignore[union-attr]
+        sampler = self.trainer.sampler
         if self.adapter.method is not None and done < len(sampler):
             sampler.start = done
             self.trainer.state.epoch_length = len(sampler)

@@ -24,7 +24,7 @@ from vitad_med.augmentation.multicrop import MultiCrop
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.registry import read_cases
-from vitad_med.data.roster import patient_names
+from vitad_med.data.roster import naming, patient_names, recognises
 from vitad_med.digests import file_digest
 from vitad_med.engines.adaptation import AdaptedOutput, localized_flags
 from vitad_med.engines.adaptation_stream import evaluation_stream, transductive_stream
@@ -126,6 +126,11 @@ def guard_images(
     if calibration_dataset_dir is not None:
         known |= set(patient_names(read_cases(data, calibration_dataset_dir, "all"), identifier_key))
     normal = [case for case in cases if case.label == 0]
+    if statistics is not None and not recognises(statistics.naming, naming(normal, identifier_key)):
+        logger.warning(
+            "guard: the statistics name patients under another key or under none, so it cannot be checked whether "
+            "guard patients took part in training: give --identifier_key_file the key that they were made with"
+        )
     kept, dropped = disjoint(normal, patient_names(normal, identifier_key), known)
     if dropped:
         logger.info("guard: %d images of patients known to training or calibration are left out", dropped)

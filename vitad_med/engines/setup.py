@@ -38,6 +38,7 @@ __all__ = [
     "choose_device",
     "finish_processes",
     "load_model",
+    "pipeline_settings",
     "prepare",
     "prepare_distributed",
     "prepare_images",
@@ -105,6 +106,15 @@ def validation_cases(
 ) -> list[Case]:
     """Normal images of the held-out patients; none when ``val_fraction`` is 0."""
     return cases(data, dataset_dir, "val", val_fraction, split_seed, options) if val_fraction > 0 else []
+
+
+def pipeline_settings(base: Mapping[str, Any], shift: str) -> dict[str, Any]:
+    """Settings that change scores, for the journal of a run: ``base``, and ``shift`` where images are shifted.
+
+    Without a shift nothing is added: calibrations are bound to the digest of the settings, which stays as it was before
+    there were shifts.
+    """
+    return dict(base) if shift == "none" else {**base, "shift": shift}
 
 
 def bundle_name(bundle_root: str | Path) -> str:

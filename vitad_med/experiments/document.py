@@ -1,0 +1,150 @@
+"""An experiment file: what it says, as types. :mod:`vitad_med.experiments.reading` reads and checks one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "vitad_med/experiment/1"
+
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Config values by step and config key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set.
+
+    Attributes:
+        config: files stacked on a step's own, relative to the repository.
+        dataset_dir: folder, absolute or relative to the repository; None must be given by ``--data NAME=DIR``.
+        overrides: config values on this data, by step.
+        note: printed below the table.
+    """
+
+    name: str
+    title: str
+    config: tuple[str, ...]
+    dataset_dir: str | None
+    overrides: Overrides
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One run of a bundle's config.
+
+    Attributes:
+        bundle: folder relative to the repository.
+        config: the bundle's own file (a bare name) and files stacked on it (paths relative to the repository).
+        overrides: config values; texts may hold ``{seed}``, ``{dataset_dir}``, ``{bundle}`` and ``{step name}``.
+        data: data set that this step always uses; None takes the row's.
+        only: data sets on which the step is done at all; None is all.
+    """
+
+    name: str
+    bundle: str
+    config: tuple[str, ...]
+    overrides: Mapping[str, Any]
+    data: str | None
+    only: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a chain of steps, each with the row's own overrides.
+
+    Attributes:
+        label: shown name; rows with the same label share a line and differ by column.
+        columns: groups of columns that the row's figures stand in; empty without groups.
+        steps: the chain in its order.
+        overrides: config values of this row, by step.
+    """
+
+    name: str
+    label: str
+    columns: tuple[str, ...]
+    steps: tuple[str, ...]
+    overrides: Overrides
+    data: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure read from a JSON file that a step wrote.
+
+    Attributes:
+        block: metrics of one block share a table.
+        path: keys down to the number, joined by ``#``.
+        format: ``.3f`` or ``.1%``, any number of digits.
+        data: data sets that have it; None is all.
+    """
+
+    name: str
+    label: str
+    block: str
+    step: str
+    file: str
+    path: str
+    format: str
+    data: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A published figure in the unit of its metric; ``data`` None holds on all data sets."""
+
+    row: str
+    metric: str
+    data: str | None
+    value: float
+    error: float | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What the figures are compared with.
+
+    Attributes:
+        title: short name, heads its column.
+        settings: the paper's value of a config key, by step.
+        notes: what no key says.
+    """
+
+    title: str
+    settings: Overrides
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A whole experiment, at one scale."""
+
+    file: Path
+    root: Path
+    digest: str
+    scale: str | None
+    title: str
+    question: str
+    columns: Mapping[str, str]
+    data: Mapping[str, Data]
+    steps: Mapping[str, Step]
+    rows: Mapping[str, Row]
+    metrics: Mapping[str, Metric]
+    references: tuple[Reference, ...]
+    paper: Paper | None
+    notes: tuple[str, ...]
+
+    def chain(self, row: Row, data: str) -> tuple[str, ...]:
+        """The row's steps on a data set."""
+        steps = self.steps
+        return tuple(name for name in row.steps if (only := steps[name].only) is None or data in only)
+
+    def overrides(self, row: Row, data: str, step: str) -> dict[str, Any]:
+        """Config values of a step: its own, then those of the data set it uses, then the row's."""
+        of_data = self.data[self.steps[step].data or data].overrides.get(step, {})
+        return {**self.steps[step].overrides, **of_data, **row.overrides.get(step, {})}
