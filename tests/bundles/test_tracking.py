@@ -176,9 +176,9 @@ def test_experiment_and_run_can_be_named(folder: Path) -> None:
 
 def test_a_run_of_another_kind_with_the_same_name_does_not_stand_in_the_way_of_resuming(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(make_handler(folder, run_name="seed 3"), 3, stop_after=1)
+        train(make_handler(folder, run_name="seed 3"), 3, stop_after=2)
     train(make_handler(folder, run_name="seed 3", kind="evaluate"), 1)
-    train(make_handler(folder, run_name="seed 3"), 3, start_epoch=1)
+    train(make_handler(folder, run_name="seed 3"), 3, start_epoch=2)
     client, runs = runs_of(folder)
     epochs = [[m.step for m in client.get_metric_history(run.info.run_id, "loss")] for run in runs]
     assert sorted(epochs) == [[1], [1, 2, 3]]

@@ -14,7 +14,7 @@ from vitad_med.data.registry import read_cases
 from vitad_med.data.roster import patient_keys, patient_names
 from vitad_med.data.splits import data_digest
 from vitad_med.engines.setup import training_cases
-from vitad_med.errors import WeightsError
+from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.state import save_model
 
@@ -128,6 +128,10 @@ def test_statistics_of_another_model_or_image_size_are_refused(made: Path) -> No
     found.check(found.model_digest, found.pipeline, True, (4, 4))
     with pytest.raises(WeightsError, match="another model"):
         found.check("0" * 64, found.pipeline, True, (4, 4))
+    with pytest.raises(ConfigError, match="image_size 64"):
+        found.check(found.model_digest, {**found.pipeline, "image_size": 224}, True, (14, 14))
+    with pytest.raises(ConfigError, match="amp False, here it is True"):
+        found.check(found.model_digest, {**found.pipeline, "amp": True}, True, (4, 4))
 
 
 def test_a_hospitals_patients_are_named_under_its_key_or_not_at_all(
