@@ -22,7 +22,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,27 @@ def create(name: str, image_size: int, device: torch.device) -> Method:
     return Tent() if name == "tent" else PseudoLabel()
 
 
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Let the adapter keep fused attention, which it switches off while it learns on a CPU."""
+    switch = adapter_module.use_fused_attention
+    adapter_module.use_fused_attention = lambda vit, fused: None
+    try:
+        yield
+    finally:
+        adapter_module.use_fused_attention = switch
+
+
 def plain(network: ProxyNetwork, images: Tensor) -> None:
     """What an evaluation without adaptation does."""
     with torch.no_grad():
         network.predict(images)
+
+
+def fused_update(adapter: TestTimeAdapter, images: Tensor) -> None:
+    """An update without new predictions, with fused attention."""
+    with fused_attention():
+        adapter.step(images, predict=False)
 
 
 def time_steps(options: argparse.Namespace) -> None:
@@ -86,6 +104,8 @@ def time_steps(options: argparse.Namespace) -> None:
         adapter = TestTimeAdapter(network, create(name, options.image_size, device))
         work[f"{name}, update alone"] = lambda adapter=adapter: adapter.step(images, predict=False)
         work[name] = lambda adapter=adapter: adapter.step(images)
+        if name == "alignment" and device.type == "cpu":
+            work["alignment, fused, update alone"] = lambda adapter=adapter: fused_update(adapter, images)
     if options.guard:
         held = torch.rand(options.guard, 1, options.image_size, options.image_size)
         guard = Guard(held, held.flip(0), [str(index) for index in range(len(held))], replicates=50)
@@ -127,15 +147,16 @@ def measure_memory(options: argparse.Namespace) -> None:
     network, images = build(options)
     if options.attention == "whole":
         attention_entropy.attention_entropy.__kwdefaults__["chunk_elements"] = 1 << 62
-    if options.attention == "fused":
-        adapter_module.use_fused_attention = lambda vit, fused: None
     plain(network, images[:1, :, :32, :32])  # what libraries load on first use is no part of a step
     before = peak_megabytes(device)
     if options.memory_of == "forward":
         plain(network, images)
     else:
         adapter = TestTimeAdapter(network, create(options.memory_of, options.image_size, device))
-        adapter.step(images, predict=False)
+        if options.attention == "fused":
+            fused_update(adapter, images)
+        else:
+            adapter.step(images, predict=False)
     after = peak_megabytes(device)
     print(json.dumps({"before": before, "after": after}))
 
