@@ -9,8 +9,9 @@ model (``predict: after_step``), one more forward pass; "update alone" leaves th
 the process's CPU time, which other processes on the machine disturb least; otherwise it is the wall clock.
 
 Memory: every figure comes from a process of its own; on a CPU it is what the peak of the resident set gained after the
-network and the images were there, on a GPU what torch allocated beyond them. ``whole`` makes the N x N attention at
-once, ``parts`` as the package does; ``fused`` keeps the fused attention that the adapter, on a CPU, does without.
+network and the images were there, on a GPU what torch allocated beyond them. ``parts`` is what the package does;
+``whole`` makes the N x N attention of the last block at once; ``plain`` and ``fused`` force the kind of attention in all
+blocks, which the adapter chooses by the number of tokens on a CPU.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "small": {"architecture": "vit_small_patch16_224", "head_hidden": 2048},
 }
 METHODS = ("alignment", "tent", "pseudo_label")
-MEMORY = (("forward", "parts"), ("tent", "parts"), *(("alignment", part) for part in ("parts", "whole", "fused")))
+MEMORY = (
+    ("forward", "parts"),
+    ("tent", "parts"),
+    *(("alignment", kind) for kind in ("parts", "whole", "plain", "fused")),
+)
+FORCED = {"plain": 1 << 30, "fused": 0}
 MEGABYTE = 1 << 20
 
 
@@ -72,14 +78,14 @@ def create(name: str, image_size: int, device: torch.device) -> Method:
 
 
 @contextmanager
-def fused_attention() -> Iterator[None]:
-    """Let the adapter keep fused attention, which it switches off while it learns on a CPU."""
-    switch = adapter_module.use_fused_attention
-    adapter_module.use_fused_attention = lambda vit, fused: None
+def attention(kind: str) -> Iterator[None]:
+    """Force ``plain`` or ``fused`` attention in all blocks while the adapter learns on a CPU."""
+    chosen = adapter_module.PLAIN_TOKENS
+    adapter_module.PLAIN_TOKENS = FORCED.get(kind, chosen)
     try:
         yield
     finally:
-        adapter_module.use_fused_attention = switch
+        adapter_module.PLAIN_TOKENS = chosen
 
 
 def plain(network: ProxyNetwork, images: Tensor) -> None:
@@ -88,9 +94,9 @@ def plain(network: ProxyNetwork, images: Tensor) -> None:
         network.predict(images)
 
 
-def fused_update(adapter: TestTimeAdapter, images: Tensor) -> None:
-    """An update without new predictions, with fused attention."""
-    with fused_attention():
+def update(adapter: TestTimeAdapter, images: Tensor, kind: str) -> None:
+    """An update without new predictions, with a kind of attention."""
+    with attention(kind):
         adapter.step(images, predict=False)
 
 
@@ -105,7 +111,8 @@ def time_steps(options: argparse.Namespace) -> None:
         work[f"{name}, update alone"] = lambda adapter=adapter: adapter.step(images, predict=False)
         work[name] = lambda adapter=adapter: adapter.step(images)
         if name == "alignment" and device.type == "cpu":
-            work["alignment, fused, update alone"] = lambda adapter=adapter: fused_update(adapter, images)
+            for kind in FORCED:
+                work[f"{name}, {kind}, update alone"] = lambda adapter=adapter, kind=kind: update(adapter, images, kind)
     if options.guard:
         held = torch.rand(options.guard, 1, options.image_size, options.image_size)
         guard = Guard(held, held.flip(0), [str(index) for index in range(len(held))], replicates=50)
@@ -153,10 +160,7 @@ def measure_memory(options: argparse.Namespace) -> None:
         plain(network, images)
     else:
         adapter = TestTimeAdapter(network, create(options.memory_of, options.image_size, device))
-        if options.attention == "fused":
-            fused_update(adapter, images)
-        else:
-            adapter.step(images, predict=False)
+        update(adapter, images, options.attention)
     after = peak_megabytes(device)
     print(json.dumps({"before": before, "after": after}))
 
@@ -190,7 +194,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
     parser.add_argument("--memory_of", choices=("forward", *METHODS), help=argparse.SUPPRESS)
-    parser.add_argument("--attention", choices=("parts", "whole", "fused"), default="parts", help=argparse.SUPPRESS)
+    parser.add_argument("--attention", choices=("parts", "whole", *FORCED), default="parts", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:

@@ -181,8 +181,8 @@ class TestTimeAdapter:
     ) -> tuple[float, ProxyOutput]:
         """Gradients of the loss, its value, and the outputs of the whole batch from before the update."""
         self.optimizer.zero_grad(set_to_none=True)
-        # On a CPU fused attention's backward pass is the slower one at few tokens. At many, plain attention is, and keeps
-        # the N x N matrices of all blocks (benchmarks/adaptation.py).
+        # On a CPU fused attention's backward pass is the slower one at few tokens. At many, plain attention is, and it
+        # keeps the N x N matrices of all blocks (benchmarks/adaptation.py).
         tokens = (images.shape[-2] // patch_size(self.network.encoder)) ** 2
         use_fused_attention(self.network.encoder, self._device.type != "cpu" or tokens > PLAIN_TOKENS)
         with torch.enable_grad():
