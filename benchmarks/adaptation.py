@@ -10,8 +10,8 @@ the process's CPU time, which other processes on the machine disturb least; othe
 
 Memory: every figure comes from a process of its own; on a CPU it is what the peak of the resident set gained after the
 network and the images were there, on a GPU what torch allocated beyond them. ``parts`` is what the package does;
-``whole`` makes the N x N attention of the last block at once; ``plain`` and ``fused`` force the kind of attention in all
-blocks, which the adapter chooses by the number of tokens on a CPU.
+``whole`` makes the N x N attention of the last block at once; ``plain`` and ``fused`` force the attention of all
+blocks, which the adapter otherwise chooses by the number of tokens on a CPU.
 """
 
 from __future__ import annotations
