@@ -20,7 +20,7 @@ from PIL import Image
 from vitad_med.adaptation.audit import read_audit
 from vitad_med.adaptation.lineage import read_lineage
 from vitad_med.bundles import plain_errors
-from vitad_med.checkpoint import load_checkpoint
+from vitad_med.checkpoint import load_checkpoint, save_checkpoint
 from vitad_med.digests import file_digest
 from vitad_med.errors import VitadError
 from vitad_med.evaluation.document import read_document
@@ -176,9 +176,14 @@ def test_boxed_only_leaves_the_normals_to_be_predicted_only(adapt) -> None:
     assert any(rows[name]["after_step"] != everyone[name]["after_step"] for name in rows)
 
 
-def test_statistics_of_another_model_or_size_are_refused(adapt, statistics: Path, tmp_path: Path) -> None:
+def test_statistics_of_another_model_or_size_are_refused(
+    adapt, trained: Path, statistics: Path, tmp_path: Path
+) -> None:
+    other = load_checkpoint(trained / "model.pt")
+    other["head.last.bias"] = other["head.last.bias"] + 1
+    save_checkpoint(tmp_path / "other.pt", other)
     with pytest.raises(VitadError, match="another model"):
-        adapt(weights=str(BUNDLE / "models" / "model.pt"))
+        adapt(weights=str(tmp_path / "other.pt"))
     with pytest.raises(VitadError, match="image_size 64"):
         adapt(image_size=96)
     with pytest.raises(VitadError, match=r"none\.safetensors"):
@@ -194,7 +199,7 @@ def test_an_empty_folder_and_mistyped_values_are_refused(adapt, tmp_path: Path) 
     for options, part in (
         ({"dataset_dir": str(tmp_path / "empty")}, "empty"),
         ({"method": "alignement"}, "--method.*'alignment'"),
-        ({"guard": True}, "--guard.*'rollback'"),
+        ({"guard": "on"}, "--guard.*'rollback'"),
         ({"modus": "online"}, "--modus.*mode"),
     ):
         with pytest.raises(VitadError, match=part):
