@@ -102,7 +102,7 @@ class AdaptingInferer(Inferer):
     ) -> AdaptedOutput:
         """Outputs of images [B, C, H, W] in 0..1, with ``index`` [B] into the cases."""
         if self.mode == "transductive":
-            step = self._stored(inputs, self._source_outputs(inputs), self.adapter.outputs(inputs))
+            step = self._record(inputs, self._source_outputs(inputs), self.adapter.outputs(inputs))
         else:
             step = self._adapt(inputs, index)
         size = (inputs.shape[-2], inputs.shape[-1])
@@ -124,12 +124,12 @@ class AdaptingInferer(Inferer):
         step = self.adapter.step(inputs, chosen)
         self.seconds.append(time.perf_counter() - began)
         source = step.before if self.adapter.method is None else self._source_outputs(inputs)
-        made = self._stored(inputs, step.before, step.after, source)
+        made = self._record(inputs, step.before, step.after, source)
         if self.progress is not None:
             self.progress.add(made)
         return made
 
-    def _stored(
+    def _record(
         self, inputs: Tensor, before: ProxyOutput, after: ProxyOutput, source: ProxyOutput | None = None
     ) -> StoredStep:
         scores = (before if source is None else source).logits.float().softmax(dim=1)[:, 1]
