@@ -36,6 +36,7 @@ class Stream:
     """One adapted stream: AUROC of source and adapted model, their paired difference, and what the guard read."""
 
     title: str
+    mode: str
     shift: str
     source: float
     adapted: float
@@ -82,6 +83,7 @@ def streams(folder: Path) -> Iterator[Stream]:
         outside = [line["step"] for line in steps if line["guard"] and line["reason"]]
         yield Stream(
             title,
+            summary["mode"],
             summary["shift"],
             float(aurocs[0]),
             float(aurocs[1]),
@@ -117,12 +119,12 @@ def report(found: list[Stream]) -> str:
         )
     lost = [s for s in found if s.outcome == "lost"]
     other = [s for s in found if s.outcome != "lost"]
-    unshifted = [s for s in other if s.shift == "none"]
+    unshifted = [s for s in found if s.shift == "none" and s.mode == "online"]
     lines += [
         "",
         f"- lost streams that the guard caught: {share(sum(s.alarms > 0 for s in lost), len(lost))}",
         f"- streams not lost on which it cried wolf: {share(sum(s.alarms > 0 for s in other), len(other))}",
-        "- readings outside the range on unshifted streams not lost: "
+        "- readings outside the range on unshifted online streams: "
         + share(sum(s.alarms for s in unshifted), sum(s.readings for s in unshifted)),
     ]
     return "\n".join(lines) + "\n"
