@@ -221,6 +221,21 @@ def test_a_ruinous_update_is_taken_back_bit_for_bit(network: ProxyNetwork, image
     assert (adapter.tally.rolled_back, adapter.tally.undone, adapter.tally.alarms) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("name", ["tent", "pseudo_label"])
+def test_a_stream_of_constant_images_does_not_get_through(network: ProxyNetwork, images: Tensor, name: str) -> None:
+    """A shutter left closed, a blank export: whatever such a stream teaches is taken back when it shows."""
+    adapter = TestTimeAdapter(network, METHODS[name](), learning_rate=0.5, clip_norm=100.0, guard=guard_of(images))
+    limits = adapter.guard_range
+    assert limits is not None
+    blank = torch.full_like(images, 0.8)
+    for _ in range(6):
+        adapter.step(blank)
+    assert adapter.tally.rolled_back > 0
+    reading = guard_of(images)
+    reading.range = limits
+    assert reading.read(adapter.score).reason is None
+
+
 def test_an_observing_guard_writes_what_it_would_do_and_does_nothing(
     network: ProxyNetwork, images: Tensor, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from tests.adaptation.studies import guard_of, held_scores, pixel
 from vitad_med.metrics.bootstrap import interval, patient_weights
 from vitad_med.metrics.image import image_auroc
 
-STUDIES = 300
+STUDIES = 200
 TABLE_STUDIES = 1000
 
 
@@ -48,10 +48,10 @@ def test_resampled_patients_of_an_unchanged_model_stay_inside() -> None:
     weights = patient_weights(patients * 2, labels, 4000, seed=99)
     below = np.asarray(image_auroc(scores, labels, weights)) < found.auroc_low
     means = weights[:, :91] @ normal / weights[:, :91].sum(axis=1)
-    outside = (means < found.mean_low) | (means > found.mean_high)
     # The expanded interval allows for what the bootstrap leaves out, so that its own replicates leave it less often.
     assert 0 < below.mean() < 0.01
-    assert 0.002 < outside.mean() < 0.013
+    assert 0.001 < (means < found.mean_low).mean() < 0.007
+    assert 0.001 < (means > found.mean_high).mean() < 0.007
 
 
 @pytest.mark.parametrize(("drift", "stopped"), [(0.3, False), (3.0, True)])
@@ -77,7 +77,7 @@ def test_table_of_ranges_and_of_what_was_not_taken() -> None:
         "(taken), expanded and plain percentiles; misses of the mean score (nominal 1 %) expanded (taken), plain; "
         "fall of AUROC and move of the mean that leave the range (median and 5-95 % of the studies)"
     )
-    for patients, images in ((20, 40), (46, 91), (200, 400)):
+    for patients, images in ((20, 40), (46, 91)):
         for auroc in (0.75, 0.915, 0.97, 0.99):
             rows = []
             for seed in range(TABLE_STUDIES):
@@ -111,5 +111,4 @@ def test_table_of_ranges_and_of_what_was_not_taken() -> None:
                 + " | ".join(f"{value:.1f}" for value in misses + means_missed)
                 + f" | {fall[0]:.3f} ({fall[1]:.3f}-{fall[2]:.3f}) | -{sink:.3f} +{rise:.3f} |"
             )
-            if patients >= 46:
-                assert misses[0] < 1.5
+            assert misses[0] < min(1.5, misses[2] + 0.2)

@@ -104,6 +104,9 @@ def test_a_source_outside_a_bundle_is_not_written_either(tmp_path: Path, network
     with pytest.raises(ConfigError, match="holds the source model"):
         save_adapted(tmp_path / "run" / "x" / "..", network, LINEAGE, source)
     save_adapted(tmp_path / "run" / "adapted", network, LINEAGE, source)
+    source.unlink()  # its place stays its own
+    with pytest.raises(ConfigError, match="holds the source model"):
+        save_adapted(tmp_path / "run", network, LINEAGE, source)
     read_lineage(tmp_path / "run" / "adapted" / "lineage.json")
 
 

@@ -18,7 +18,9 @@ from vitad_med.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
-    path for name in ("train", "evaluate", "inference") for path in ROOT.glob(f"bundles/*/configs/{name}.json")
+    path
+    for name in ("train", "evaluate", "inference", "summarize", "adapt")
+    for path in ROOT.glob(f"bundles/*/configs/{name}.json")
 )
 EVALUATIONS = [path for path in CONFIGS if path.stem == "evaluate"]
 SOURCES = sorted(ROOT.glob("configs/datasets/*.json"))
@@ -42,7 +44,7 @@ def start(files: list[Path], **override: object) -> ConfigParser:
 
 
 def test_there_are_configs() -> None:
-    assert {path.stem for path in CONFIGS} >= {"train", "evaluate"}
+    assert {path.stem for path in CONFIGS} >= {"train", "evaluate", "summarize"}
     assert len(SOURCES) >= 2
 
 
@@ -99,6 +101,21 @@ def test_only_a_shift_of_the_images_shows_in_the_pipeline(config: Path) -> None:
     assert start([config], shift="blur").get("dataset")["shift"] == "@shift"
     with pytest.raises(ConfigError, match=r"--shift is 'blurred', but must be one of 'none', .*'blur'"):
         start([config], shift="blurred")
+
+
+@pytest.mark.parametrize(
+    "config", [path for path in CONFIGS if path.stem == "summarize"], ids=lambda p: p.parents[1].name
+)
+def test_statistics_have_the_settings_of_an_evaluation(config: Path) -> None:
+    # They are refused in a run whose pipeline differs from theirs.
+    given = {"channels": 3, "image_size": 64, "amp": True}
+    own, evaluation = (
+        start([config.with_name(name)], **given).get_parsed_content("pipeline")
+        for name in ("summarize.json", "evaluate.json")
+    )
+    assert own == evaluation
+    assert own == start([config.with_name("adapt.json")], **given).get_parsed_content("pipeline")
+    assert own["image_size"] == 64
 
 
 def test_the_properties_that_monai_requires_are_there(config: Path) -> None:

@@ -103,9 +103,9 @@ def train(handler: TrackingHandler, epochs: int, *, start_epoch: int = 0, stop_a
     engine.run([0, 1], max_epochs=epochs)
 
 
-def runs_of(folder: Path) -> tuple[mlflow.MlflowClient, list[Run]]:
+def runs_of(folder: Path, name: str = "tiny") -> tuple[mlflow.MlflowClient, list[Run]]:
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'out' / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("tiny")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     return client, client.search_runs([experiment.experiment_id])
 
@@ -165,6 +165,23 @@ def test_a_resumed_run_is_continued(folder: Path) -> None:
 
     train(make_handler(folder), 1)
     assert len(runs_of(folder)[1]) == 2
+
+
+def test_experiment_and_run_can_be_named(folder: Path) -> None:
+    train(make_handler(folder), 1)
+    train(make_handler(folder, experiment="table 2", run_name="ours, seed 3"), 1)
+    assert [run.info.run_name for run in runs_of(folder)[1]] == ["train"]
+    assert [run.info.run_name for run in runs_of(folder, "table 2")[1]] == ["ours, seed 3"]
+
+
+def test_a_run_of_another_kind_with_the_same_name_does_not_stand_in_the_way_of_resuming(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(make_handler(folder, run_name="seed 3"), 3, stop_after=2)
+    train(make_handler(folder, run_name="seed 3", kind="evaluate"), 1)
+    train(make_handler(folder, run_name="seed 3"), 3, start_epoch=2)
+    client, runs = runs_of(folder)
+    epochs = [[m.step for m in client.get_metric_history(run.info.run_id, "loss")] for run in runs]
+    assert sorted(epochs) == [[1], [1, 2, 3]]
 
 
 def test_pictures_of_other_data_stay(folder: Path) -> None:

@@ -9,53 +9,62 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import monai.bundle
 import pytest
 import torch
 from mlflow import MlflowClient
+from PIL import Image
 
 from vitad_med.adaptation.audit import read_audit
 from vitad_med.adaptation.lineage import read_lineage
-from vitad_med.checkpoint import load_checkpoint
+from vitad_med.bundles import plain_errors
+from vitad_med.checkpoint import load_checkpoint, save_checkpoint
 from vitad_med.digests import file_digest
+from vitad_med.errors import VitadError
 from vitad_med.evaluation.document import read_document
 from vitad_med.predictions.reader import read_predictions
 
-SIZE = ("--image_size", "64")
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "bundles" / "attn_synth"
+FEW: dict[str, Any] = {"image_size": 64, "replicates": 20, "overlays": 0}
+
+
+def run(config: str, folder: Path, **options: Any) -> Path:
+    """Run a config of the bundle in this process; a mistake is raised as the error that it is."""
+    threads = torch.get_num_threads()
+    try:
+        with plain_errors():
+            monai.bundle.run(
+                config_file=str(BUNDLE / "configs" / config),
+                bundle_root=str(BUNDLE),
+                output_dir=str(folder),
+                logging_file=False,
+                **{"tracking_uri": "none", **options},
+            )
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def statistics(trained: Path, bundle_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def statistics(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("statistics")
-    model = ("--weights", str(trained / "model.pt"))
-    done = bundle_run("summarize.json", *SIZE, *model, "--output_dir", str(folder), cwd=folder)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run("summarize.json", folder, image_size=64, weights=str(trained / "model.pt"))
     return folder / "statistics.safetensors"
 
 
 @pytest.fixture
-def adapt(trained: Path, statistics: Path, bundle_run, tmp_path: Path):
+def adapt(trained: Path, statistics: Path, tmp_path: Path):
     """Run adapt.json with the trained model; results go to ``out`` below ``tmp_path`` unless told otherwise."""
 
-    def run(*options: str, out: str = "out"):
-        model = ("--weights", str(trained / "model.pt"), "--statistics", str(statistics))
-        small = ("--replicates", "20", "--overlays", "0")
-        return bundle_run(
-            "adapt.json", *SIZE, *model, *small, "--output_dir", str(tmp_path / out), *options, cwd=tmp_path
-        )
+    def adapted(out: str = "out", **options: Any) -> Path:
+        model = {"weights": str(trained / "model.pt"), "statistics": str(statistics)}
+        return run("adapt.json", tmp_path / out, **{**FEW, **model, **options})
 
-    return run
-
-
-def passed(done: subprocess.CompletedProcess[str]) -> None:
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
-def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "Traceback" not in done.stderr
-    for part in parts:
-        assert part in done.stderr
+    return adapted
 
 
 def scores(folder: Path) -> dict[str, dict[str, str]]:
@@ -63,10 +72,9 @@ def scores(folder: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_online_adaptation_leaves_everything_that_an_audit_needs(adapt, trained: Path, tmp_path: Path) -> None:
+def test_online_adaptation_leaves_everything_that_an_audit_needs(adapt, trained: Path) -> None:
     source = file_digest(trained / "model.pt")
-    passed(adapt("--learning_rate", "0.01", "--guard", "observe"))
-    out = tmp_path / "out"
+    out = adapt(learning_rate=0.01, guard="observe")
     assert file_digest(trained / "model.pt") == source
 
     rows = scores(out)
@@ -84,10 +92,11 @@ def test_online_adaptation_leaves_everything_that_an_audit_needs(adapt, trained:
     lineage = read_lineage(out / "adapted" / "lineage.json")
     assert (lineage.method, lineage.mode, lineage.steps, lineage.kept) == ("alignment", "online", 3, 3)
     before, after = load_checkpoint(trained / "model.pt"), load_checkpoint(out / "adapted" / "model.pt")
-    moved = {name for name in before if not torch.equal(before[name].float(), after[name])}
+    moved = {name for name in before if not torch.equal(before[name].float(), after[name].float())}
     # Eq. 12 does not reach the head, nor what comes after the attention that it aligns.
     assert moved
     assert all(name.startswith("encoder.blocks") and "norm" in name for name in moved)
+    assert after["head.last.weight"].dtype == torch.float32
 
     chosen, other = read_document(out / "metrics.json"), read_document(out / "other" / "metrics.json")
     assert chosen["cohorts"]["all"]["n_images"] == other["cohorts"]["all"]["n_images"] == 48
@@ -99,12 +108,12 @@ def test_online_adaptation_leaves_everything_that_an_audit_needs(adapt, trained:
     assert not (out / "unfinished").exists()
 
 
-def test_it_stands_in_mlflow_beside_the_unadapted_run(adapt, trained: Path, bundle_run, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_it_stands_in_mlflow_beside_the_unadapted_run(adapt, trained: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
-    common = ("--tracking_uri", uri, "--replicates", "20", "--overlays", "0", "--synthetic_check", "False")
-    model = ("--weights", str(trained / "model.pt"))
-    passed(bundle_run("evaluate.json", *SIZE, *model, *common, "--output_dir", str(tmp_path / "plain"), cwd=tmp_path))
-    passed(adapt("--tracking_uri", uri, "--method", "tent"))
+    model = str(trained / "model.pt")
+    run("evaluate.json", tmp_path / "plain", **FEW, weights=model, tracking_uri=uri, synthetic_check=False)
+    adapt(tracking_uri=uri, method="tent")
     client = MlflowClient(tracking_uri=uri)
     (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
@@ -116,135 +125,152 @@ def test_it_stands_in_mlflow_beside_the_unadapted_run(adapt, trained: Path, bund
     assert any("conditioned_auroc" in name for name in shared)
 
 
-def test_none_is_the_plain_evaluation(adapt, trained: Path, bundle_run, tmp_path: Path) -> None:
-    passed(adapt("--method", "none"))
-    model = ("--weights", str(trained / "model.pt"))
-    options = ("--replicates", "20", "--overlays", "0", "--synthetic_check", "False")
-    passed(bundle_run("evaluate.json", *SIZE, *model, *options, "--output_dir", str(tmp_path / "plain"), cwd=tmp_path))
-    ours, plain = (read_document(tmp_path / name / "metrics.json") for name in ("out", "plain"))
+@pytest.mark.slow
+def test_none_is_the_plain_evaluation(adapt, trained: Path, tmp_path: Path) -> None:
+    ours = adapt(method="none")
+    plain = run("evaluate.json", tmp_path / "plain", **FEW, weights=str(trained / "model.pt"), synthetic_check=False)
     for metric in ("image_auroc", "conditioned_auroc", "pixel_auroc"):
-        one, two = (document["cohorts"]["all"]["metrics"][metric]["value"] for document in (ours, plain))
+        documents = (read_document(folder / "metrics.json") for folder in (ours, plain))
+        one, two = (document["cohorts"]["all"]["metrics"][metric]["value"] for document in documents)
         assert one == pytest.approx(two, abs=2e-4)
-    assert not (tmp_path / "out" / "adapted").exists()
+    assert not (ours / "adapted").exists()
 
 
-def test_transductive_adaptation_comes_first_and_the_source_is_reported_beside_it(adapt, tmp_path: Path) -> None:
-    passed(adapt("--mode", "transductive", "--iterations", "5", "--learning_rate", "0.01", "--guard", "off"))
-    out = tmp_path / "out"
+@pytest.mark.slow
+def test_a_transductive_model_evaluates_as_it_predicted(adapt, tmp_path: Path) -> None:
+    out = adapt(mode="transductive", iterations=5, learning_rate=0.01, guard="off")
     rows = scores(out)
     # Every image is asked once, after all updates: before is the source model.
     assert all(row["source"] == row["before_step"] for row in rows.values())
     assert any(row["after_step"] != row["source"] for row in rows.values())
     assert json.loads((out / "adaptation.json").read_text())["updates"] == 5
-    adapted = load_checkpoint(out / "adapted" / "model.pt")
-    assert all(value.dtype == torch.float32 for value in adapted.values() if value.is_floating_point())
-
-
-def test_the_adapted_model_evaluates_as_it_predicted(adapt, bundle_run, tmp_path: Path) -> None:
-    passed(adapt("--mode", "transductive", "--iterations", "5", "--learning_rate", "0.01", "--guard", "off"))
-    options = ("--weights", str(tmp_path / "out" / "adapted" / "model.pt"), "--output_dir", str(tmp_path / "again"))
-    small = ("--replicates", "20", "--overlays", "0", "--synthetic_check", "False")
-    passed(bundle_run("evaluate.json", *SIZE, *options, *small, cwd=tmp_path))
-    kept = read_predictions(tmp_path / "again")
-    rows = scores(tmp_path / "out")
+    model = str(out / "adapted" / "model.pt")
+    kept = read_predictions(run("evaluate.json", tmp_path / "again", **FEW, weights=model, synthetic_check=False))
     for case, score in zip(kept.cases, kept.scores, strict=True):
         assert float(rows[case.case_id]["after_step"]) == pytest.approx(float(score), abs=1e-5)
 
 
-def test_episodic_adaptation_has_no_model_of_its_own(adapt, tmp_path: Path) -> None:
-    passed(adapt("--mode", "episodic", "--learning_rate", "0.01", "--guard", "off"))
-    rows = scores(tmp_path / "out")
+@pytest.mark.slow
+def test_episodic_adaptation_has_no_model_of_its_own(adapt) -> None:
+    out = adapt(mode="episodic", learning_rate=0.01, guard="off")
+    rows = scores(out)
     # It starts from the source model in every batch.
     assert all(float(r["source"]) == pytest.approx(float(r["before_step"]), abs=2e-5) for r in rows.values())
     assert any(row["before_step"] != row["after_step"] for row in rows.values())
-    assert not (tmp_path / "out" / "adapted").exists()
+    assert not (out / "adapted").exists()
 
 
-def test_batches_of_one_image_and_of_one_class(adapt, tmp_path: Path) -> None:
-    passed(adapt("--batch_size", "1", "--guard", "off"))
-    steps = [line for line in read_audit(tmp_path / "out" / "audit.jsonl") if line["event"] == "step"]
+@pytest.mark.slow
+def test_batches_of_one_image_and_so_of_one_class(adapt) -> None:
+    out = adapt(batch_size=1, guard="off")
+    steps = [line for line in read_audit(out / "audit.jsonl") if line["event"] == "step"]
     assert len(steps) == 48
     assert all(0 in line["pseudo_classes"].values() and line["loss"] >= 0 for line in steps)
 
 
-def test_boxed_only_leaves_the_normals_to_be_predicted_only(adapt, tmp_path: Path) -> None:
-    passed(adapt("--adapt_on", "boxed_only", "--guard", "off"))
-    assert len(scores(tmp_path / "out")) == 48
+@pytest.mark.slow
+def test_boxed_only_leaves_the_normals_to_be_predicted_only(adapt) -> None:
+    rows = scores(adapt(adapt_on="boxed_only", guard="off", learning_rate=0.01))
+    everyone = scores(adapt(out="all", guard="off", learning_rate=0.01))
+    assert rows.keys() == everyone.keys()
+    assert any(rows[name]["after_step"] != everyone[name]["after_step"] for name in rows)
 
 
-def test_statistics_of_another_model_are_refused(adapt, statistics: Path, tmp_path: Path) -> None:
-    other = Path(__file__).resolve().parents[2] / "bundles" / "attn_synth" / "models" / "model.pt"
-    refused(adapt("--weights", str(other)), "another model")
-    refused(adapt("--image_size", "96"), "image_size 64")
-    refused(adapt("--statistics", str(tmp_path / "none.safetensors")), "none.safetensors")
+def test_statistics_of_another_model_or_size_are_refused(
+    adapt, trained: Path, statistics: Path, tmp_path: Path
+) -> None:
+    other = load_checkpoint(trained / "model.pt")
+    other["head.last.bias"] = other["head.last.bias"] + 1
+    save_checkpoint(tmp_path / "other.pt", other)
+    with pytest.raises(VitadError, match="another model"):
+        adapt(weights=str(tmp_path / "other.pt"))
+    with pytest.raises(VitadError, match="image_size 64"):
+        adapt(image_size=96)
+    with pytest.raises(VitadError, match=r"none\.safetensors"):
+        adapt(statistics=str(tmp_path / "none.safetensors"))
     (tmp_path / "half.safetensors").write_bytes(statistics.read_bytes()[:200])
-    refused(adapt("--statistics", str(tmp_path / "half.safetensors")), "half.safetensors")
+    with pytest.raises(VitadError, match=r"half\.safetensors"):
+        adapt(statistics=str(tmp_path / "half.safetensors"))
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
 def test_an_empty_folder_and_mistyped_values_are_refused(adapt, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(adapt("--dataset_dir", str(tmp_path / "empty")), "empty")
-    refused(adapt("--method", "alignement"), "--method", "alignment")
-    refused(adapt("--guard", "True"), "--guard", "rollback")
-    refused(adapt("--modus", "online"), "--modus", "mode")
+    for options, part in (
+        ({"dataset_dir": str(tmp_path / "empty")}, "empty"),
+        ({"method": "alignement"}, "--method.*'alignment'"),
+        ({"guard": "on"}, "--guard.*'rollback'"),
+        ({"modus": "online"}, "--modus.*mode"),
+    ):
+        with pytest.raises(VitadError, match=part):
+            adapt(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "transductive"])
 def test_after_an_interruption_it_goes_on_to_the_same_result(
     adapt, bundle_command, trained: Path, statistics: Path, tmp_path: Path, mode: str
 ) -> None:
-    options = ("--mode", mode, "--iterations", "60", "--batch_size", "2", "--learning_rate", "0.01", "--guard", "off")
-    fast = ("--progress#interval", "0.0")
-    passed(adapt(*options, *fast, out="whole"))
-    model = ("--weights", str(trained / "model.pt"), "--statistics", str(statistics))
-    small = ("--replicates", "20", "--overlays", "0")
-    line = bundle_command("adapt.json", *SIZE, *model, *small, *options, *fast, "--output_dir", str(tmp_path / "out"))
+    options: dict[str, Any] = {"mode": mode, "iterations": 60, "batch_size": 2, "learning_rate": 0.01, "guard": "off"}
+    options["progress#interval"] = 0.0
+    whole = adapt(out="whole", **options)
+    given = {**FEW, **options, "weights": str(trained / "model.pt"), "statistics": str(statistics)}
+    given |= {"tracking_uri": "none", "output_dir": str(tmp_path / "out")}
+    line = bundle_command("adapt.json", *(word for key, value in given.items() for word in (f"--{key}", str(value))))
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     audit = tmp_path / "out" / "audit.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if audit.is_file() and audit.read_text().count('"step"') >= 6:
             process.send_signal(signal.SIGINT)
             break
         time.sleep(0.02)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors.decode()[-2000:]
     assert b"the source model is as it was" in errors
     assert (tmp_path / "out" / "unfinished" / "state.pt").is_file()
 
     # Other settings are refused; the same ones go on.
-    refused(adapt(*options, *fast, "--seed", "9"), "--resume False")
-    passed(adapt(*options, *fast))
+    with pytest.raises(VitadError, match="--resume False"):
+        adapt(**options, seed=9)
+    out = adapt(**options)
     assert "resume" in [line["event"] for line in read_audit(audit)]
-    one, two = (load_checkpoint(tmp_path / name / "adapted" / "model.pt") for name in ("whole", "out"))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert (tmp_path / "whole" / "scores.csv").read_bytes() == (tmp_path / "out" / "scores.csv").read_bytes()
+    one, two = (load_checkpoint(folder / "adapted" / "model.pt") for folder in (whole, out))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
+    theirs, ours = scores(whole), scores(out)
+    for name in theirs:
+        for state in ("source", "before_step", "after_step"):
+            assert float(ours[name][state]) == pytest.approx(float(theirs[name][state]), abs=1e-4)
 
-    passed(adapt(*options, *fast, "--resume", "False", "--seed", "9"))
+    adapt(**options, resume=False, seed=9)
 
 
-def test_a_poisoned_stream_is_rolled_back(adapt, nih_mini: Path, tmp_path: Path) -> None:
+def test_a_poisoned_stream_is_rolled_back(adapt, tmp_path: Path) -> None:
     """Nearly constant images and a reckless rate: the guard takes back what would ruin the model."""
-    from PIL import Image
-
     folder = tmp_path / "poison"
     folder.mkdir()
     for number in range(24):
         picture = Image.new("L", (64, 64), 200)
         picture.putpixel((number, number), 0)
         picture.save(folder / f"{number:02d}.png")
-    root = Path(__file__).resolve().parents[2]
-    options = ("--data", "image_folder", "--dataset_dir", str(folder), "--identifiers", "clear")
-    source = ("--source_data", "nih_chestxray14", "--source_dataset_dir", str(root / "examples" / "nih_mini"))
-    reckless = ("--method", "pseudo_label", "--learning_rate", "5.0", "--clip_norm", "100.0", "--batch_size", "8")
-    passed(adapt(*options, *source, *reckless, "--guard_level", "0.5", "--adapter#guard_mode", "rollback"))
-    summary = json.loads((tmp_path / "out" / "adaptation.json").read_text())
+    out = adapt(
+        data="image_folder",
+        dataset_dir=str(folder),
+        identifiers="clear",
+        source_data="nih_chestxray14",
+        source_dataset_dir=str(ROOT / "examples" / "nih_mini"),
+        method="pseudo_label",
+        learning_rate=5.0,
+        clip_norm=100.0,
+        batch_size=8,
+        guard_level=0.5,
+    )
+    summary = json.loads((out / "adaptation.json").read_text())
     assert summary["updates"] == 3
     assert summary["rolled_back"] > 0
-    rows = scores(tmp_path / "out")
-    undone = [
-        line["step"] for line in read_audit(tmp_path / "out" / "audit.jsonl") if line.get("decision") == "rolled_back"
-    ]
-    assert all(row["before_step"] == row["after_step"] for row in rows.values() if int(row["batch"]) in undone)
+    lines = read_audit(out / "audit.jsonl")
+    undone = {line["step"] for line in lines if line.get("decision") == "rolled_back"}
+    rows = scores(out).values()
+    assert all(row["before_step"] == row["after_step"] for row in rows if int(row["batch"]) in undone)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vitad_med.data.case import Box, Case
 from vitad_med.errors import DataError
+from vitad_med.evaluation import null_figures
 from vitad_med.evaluation.document import (
     IMAGE_METRICS,
     LOCALIZATION_METRICS,
@@ -344,3 +346,32 @@ def test_a_file_that_is_no_document_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"schema": ')
     with pytest.raises(DataError, match=r"cut\.json"):
         read_document(tmp_path / "cut.json")
+
+
+def test_evaluations_of_the_same_images_share_the_null_maps_and_others_do_not(
+    study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered is what would be computed, and it is not taken for anything else."""
+    monkeypatch.setattr(null_figures, "_remembered", OrderedDict())
+    builds: list[str] = []
+    builders = null_figures.null_maps.builders
+
+    def counted(*arguments: Any) -> Any:
+        builds.append("built")
+        return builders(*arguments)
+
+    monkeypatch.setattr(null_figures.null_maps, "builders", counted)
+    first = run(study)
+    assert run(study) == first
+    assert len(builds) == 1
+    # Another method on the same images: its own differences to the same maps.
+    other = run(study, maps=1 - study.maps)
+    assert len(builds) == 1
+    assert other["cohorts"]["all"]["nulls"] == first["cohorts"]["all"]["nulls"]
+    assert other["cohorts"]["all"]["differences"] != first["cohorts"]["all"]["differences"]
+    null_figures._remembered.clear()
+    assert run(study, maps=1 - study.maps) == other
+    for changed in ({"data_digest": "e"}, {"seed": 1}, {"replicates": 50}, {"by": (("sex",),)}, {"min_patients": 3}):
+        before = len(builds)
+        run(study, **changed)
+        assert len(builds) == before + 1, changed

@@ -207,11 +207,15 @@ def test_a_proxy_network_gives_entropy_beside_its_outputs() -> None:
     network = ProxyNetwork(weights="none", image_size=64, head_hidden=16, head_bottleneck=8, detail_width=8).eval()
     with torch.no_grad():
         network.aggregator.weight_logits.copy_(torch.tensor([1.0, 0.0, -1.0]))
+        network.encoder.blocks[-1].attn.qkv.weight.mul_(20)  # heads that differ
     images = torch.rand(3, 1, 64, 64)
     output, entropy = network.adaptation_outputs(images)
     assert entropy.shape == (3, 16)
     assert float(entropy.detach().min()) > 0
     assert float(entropy.detach().max()) <= math.log(16) + 1e-6
+    tokens = encode(network.encoder, network.normalize(images), detail=network.detail(network.normalize(images))[0])
+    weights = network.aggregator.head_weights()
+    torch.testing.assert_close(entropy, attention_entropy(network.encoder, tokens.entering, weights))
     for found, expected in zip(output, network.train_outputs(images), strict=True):
         torch.testing.assert_close(found, expected)
     with torch.no_grad():

@@ -20,10 +20,11 @@ from vitad_med.adaptation.parameters import select_adapted
 from vitad_med.adaptation.snapshot import Snapshot
 from vitad_med.errors import ConfigError
 from vitad_med.networks.proxy import ProxyNetwork
-from vitad_med.networks.vit import use_fused_attention
+from vitad_med.networks.vit import patch_size, use_fused_attention
 from vitad_med.outputs import ProxyOutput
 
 GuardMode = Literal["rollback", "observe", "off"]
+PLAIN_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +181,10 @@ class TestTimeAdapter:
     ) -> tuple[float, ProxyOutput]:
         """Gradients of the loss, its value, and the outputs of the whole batch from before the update."""
         self.optimizer.zero_grad(set_to_none=True)
-        # Fused attention's backward pass is the slower one on a CPU.
-        plain = self._device.type == "cpu"
-        use_fused_attention(self.network.encoder, not plain)
+        # On a CPU fused attention's backward pass is the slower one at few tokens. At many, plain attention is, and it
+        # keeps the N x N matrices of all blocks (benchmarks/adaptation.py).
+        tokens = (images.shape[-2] // patch_size(self.network.encoder)) ** 2
+        use_fused_attention(self.network.encoder, self._device.type != "cpu" or tokens > PLAIN_TOKENS)
         with torch.enable_grad():
             with self.autocast():
                 loss, output = method.loss(self.network, seen, number)

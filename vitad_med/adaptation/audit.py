@@ -24,7 +24,7 @@ from vitad_med.errors import DataError, StorageError
 SCHEMA = "vitad_med/audit/1"
 DAMAGED = "damaged"
 
-Event = Literal["start", "step", "resume", "reset", "finish"]
+Event = Literal["start", "step", "resume", "reset", "last_reading", "finish"]
 
 
 def utc_now() -> str:
@@ -81,8 +81,8 @@ class AuditLog:
         batch: str,
         images: int,
         pseudo_classes: tuple[int, int],
-        loss: float,
-        gradient_norm: float,
+        loss: float | None,
+        gradient_norm: float | None,
         kept: bool,
         guard: GuardReading | None = None,
         reason: str | None = None,
@@ -94,8 +94,8 @@ class AuditLog:
             batch: :func:`batch_digest` of its images.
             images: number of its images.
             pseudo_classes: how many of them the model took for normal and for anomalous.
-            loss: before the update.
-            gradient_norm: before clipping.
+            loss: before the update; None where there was no update.
+            gradient_norm: before clipping; None likewise.
             kept: False where weights and optimizer were rolled back.
             guard: the guard's reading after the update, None where it was not read in this step.
             reason: why the update was, or in observation would have been, undone; the guard's own by default.

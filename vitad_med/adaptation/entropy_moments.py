@@ -61,7 +61,7 @@ class EntropyMoments:
                 f"attention entropies of {self.mean.shape[1]} and of {other.mean.shape[1]} tokens cannot be merged"
             )
         count = self.count + other.count
-        share = (other.count / count.clamp(min=1)).double()[:, None]
+        share = (other.count.double() / count.clamp(min=1))[:, None]
         difference = other.mean - self.mean
         return EntropyMoments(
             self.mean + share * difference,

@@ -84,12 +84,14 @@ class Guard:
 
     The image AUROC has the interval of :func:`~vitad_med.metrics.bootstrap.logit_interval`, of which the lower end
     counts; the mean score has the expanded percentiles of :func:`~vitad_med.metrics.bootstrap.interval`. Of those tried
-    they cover best (``tests/adaptation/test_guard_coverage.py`` prints the table). A patient's normal and synthetic
+    they cover best (``docs/statistics.md``). A patient's normal and synthetic
     images are drawn together. At an AUROC of exactly 1 the replicates do not vary, and the lower end is Clopper and
     Pearson's. No range is narrower than what one patient can do: 1/n of the AUROC, and 1/n of the span of the scores
     for the mean. Otherwise one misranked pair would be a rollback where the source model is nearly perfect.
 
-    Readings are taken on the very images of the range, so that a model that did not change reads exactly its middle.
+    Readings are taken on the very images of the range, so that a model that did not change reads exactly its middle. A
+    reading costs 2n forward passes. It tells what an update did to images like the held ones; a loss on images
+    that only the stream has stays unseen.
 
     Args:
         normals: held normal images [n, C, S, S], uint8 or uint16 in their full range, or floating in 0..1; on the CPU.

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import json
-import logging
 import shutil
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from vitad_med.cli.bundle_run import bundle_config, given_keys, run_quietly
 from vitad_med.cli.exit_codes import EPILOG, OK
-from vitad_med.errors import ConfigError, StorageError, VitadError
+from vitad_med.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:  # the modules behind these take seconds to import; --help does not wait for them
     from vitad_med.calibration import Calibration
@@ -140,17 +136,9 @@ def _score(options: argparse.Namespace, folder: Path, output_dir: Path) -> None:
     """Run the bundle's evaluation on the normal images of FOLDER; what it prints is not about calibration."""
     if options.bundle is None:
         raise ConfigError(f"{folder} is no finished run: give --bundle, the bundle that scores its images.")
-    bundle = Path(options.bundle).expanduser().resolve()
-    config = bundle / "configs" / "evaluate.json"
-    if not config.is_file():
-        raise ConfigError(f"--bundle {options.bundle} has no configs/evaluate.json; give e.g. bundles/attn_synth.")
+    config = bundle_config(options.bundle, "evaluate.json")
     data, section = _data(options), _section(options)
-    files = [str(config)]
-    # What else belongs to a data source, such as the channels of MVTec AD, is in its own file beside the bundles.
-    source = bundle.parent.parent / "configs" / "datasets" / f"{data}.json"
-    files += [str(source)] if source.is_file() else []
     overrides: dict[str, Any] = {
-        "bundle_root": str(bundle),
         "data": data,
         "dataset_dir": str(folder.resolve()),
         "section": section,
@@ -165,44 +153,14 @@ def _score(options: argparse.Namespace, folder: Path, output_dir: Path) -> None:
         "overlays": 0,
         "replicates": 1,
         "by": [],
-        "logging_file": False,  # the bundle's own logging tells every step of an evaluation
     }
-    overrides |= _given_keys(options.set or [], overrides)
+    overrides |= given_keys(options.set or [], overrides)
     overrides |= {key: getattr(options, key) for key in ("device", "weights") if getattr(options, key) is not None}
 
-    from monai.bundle import run as run_bundle
-
-    from vitad_med.bundles.errors import plain_errors, sentence
-
-    metadata = config.parent / "metadata.json"  # MONAI does not find it by itself when a second file is stacked
     try:
-        with plain_errors(), warnings.catch_warnings(), _progress_alone(run_bundle.__module__):
-            # MONAI warns that a config can run code; the user named this one.
-            warnings.filterwarnings("ignore", message="parsing config_file")
-            run_bundle(config_file=files, meta_file=str(metadata), **overrides)
+        run_quietly(config, data, overrides, ("vitad_med.evaluation.collect", "scored "))
     except StorageError as error:
         raise StorageError(f"{error}; the variable TMPDIR names another folder for these temporary files") from None
-    except VitadError as error:
-        raise type(error)(sentence(error)) from None
-
-
-@contextlib.contextmanager
-def _progress_alone(monai: str) -> Iterator[None]:
-    """How far the scoring is, on stderr; not the table, nor the settings, whose folders may be named after patients."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(lambda record: record.msg.startswith("scored "))
-    progress, summary = logging.getLogger("vitad_med.evaluation.collect"), logging.getLogger(monai)
-    levels = progress.level, summary.level
-    progress.addHandler(handler)
-    progress.setLevel(logging.INFO)
-    summary.setLevel(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        progress.removeHandler(handler)
-        progress.setLevel(levels[0])
-        summary.setLevel(levels[1])
 
 
 def _data(options: argparse.Namespace) -> str:
@@ -217,22 +175,6 @@ def _section(options: argparse.Namespace) -> str:
     if section not in SECTIONS[data]:
         raise ConfigError(f"--section {section} does not apply to {data}; choose {' or '.join(SECTIONS[data])}.")
     return section
-
-
-def _given_keys(words: Sequence[str], own: dict[str, Any]) -> dict[str, Any]:
-    """KEY=VALUE options as config overrides; a value is read as JSON where it is JSON, else as text."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {word}: write KEY=VALUE, e.g. image_size=224.")
-        if key in own:
-            raise ConfigError(f"--set {key}: this command sets that key itself; leave it out.")
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
-    return found
 
 
 def _overlap(options: argparse.Namespace) -> Remark:

@@ -27,6 +27,7 @@ from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.adaptation.audit import batch_digest
 from vitad_med.checkpoint import atomic_path
 from vitad_med.engines.adaptation_progress import AdaptationProgress, StoredStep
+from vitad_med.engines.adaptation_stream import StreamSampler
 from vitad_med.engines.progress import Progress
 from vitad_med.errors import ConfigError
 from vitad_med.outputs import AnomalyOutput, ProxyOutput
@@ -101,7 +102,7 @@ class AdaptingInferer(Inferer):
     ) -> AdaptedOutput:
         """Outputs of images [B, C, H, W] in 0..1, with ``index`` [B] into the cases."""
         if self.mode == "transductive":
-            step = self._stored(inputs, self._source_outputs(inputs), self.adapter.outputs(inputs))
+            step = self._record(inputs, self._source_outputs(inputs), self.adapter.outputs(inputs))
         else:
             step = self._adapt(inputs, index)
         size = (inputs.shape[-2], inputs.shape[-1])
@@ -123,12 +124,12 @@ class AdaptingInferer(Inferer):
         step = self.adapter.step(inputs, chosen)
         self.seconds.append(time.perf_counter() - began)
         source = step.before if self.adapter.method is None else self._source_outputs(inputs)
-        made = self._stored(inputs, step.before, step.after, source)
+        made = self._record(inputs, step.before, step.after, source)
         if self.progress is not None:
             self.progress.add(made)
         return made
 
-    def _stored(
+    def _record(
         self, inputs: Tensor, before: ProxyOutput, after: ProxyOutput, source: ProxyOutput | None = None
     ) -> StoredStep:
         scores = (before if source is None else source).logits.float().softmax(dim=1)[:, 1]
@@ -167,6 +168,8 @@ class AdaptationTrainer(SupervisedTrainer):
             train_handlers=[Progress()],
             decollate=False,
         )
+        assert isinstance(loader.batch_sampler, StreamSampler)
+        self.sampler = loader.batch_sampler
         self.adapter = adapter
         self.progress = progress
         self.seconds: list[float] = []
@@ -231,7 +234,7 @@ class Adaptation:
                 logger.warning("guard: with %d patients its range is wide: only a collapse leaves it", limits.patients)
         if self.inferer.mode != "transductive":
             return
-        sampler = self.trainer.data_loader.batch_sampler  # type: ignore[union-attr]
+        sampler = self.trainer.sampler
         if self.adapter.method is not None and done < len(sampler):
             sampler.start = done
             self.trainer.state.epoch_length = len(sampler)

@@ -129,7 +129,7 @@ def guard_images(
     if statistics is not None and not recognises(statistics.naming, naming(normal, identifier_key)):
         logger.warning(
             "guard: the statistics name patients under another key or under none, so it cannot be checked whether "
-            "guard patients took part in training: give --identifier_key_file the key that the statistics were made with"
+            "guard patients took part in training: give --identifier_key_file the key that they were made with"
         )
     kept, dropped = disjoint(normal, patient_names(normal, identifier_key), known)
     if dropped:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from vitad_med.data.case import Case
-from vitad_med.errors import DataError
 from vitad_med.evaluation import null_maps
 from vitad_med.evaluation.cells import MIN_PATIENTS, Truth, make_truths
 from vitad_med.evaluation.cohorts import cohort_keys, select
@@ -25,16 +24,15 @@ from vitad_med.evaluation.document import (
 )
 from vitad_med.evaluation.image_level import ImageFigures
 from vitad_med.evaluation.inputs import check_inputs
+from vitad_med.evaluation.null_figures import NullFigure, null_figures
 from vitad_med.evaluation.paired import Paired, map_figure, paired_differences
-from vitad_med.evaluation.truth import grey_images, truth_masks
+from vitad_med.evaluation.truth import truth_masks
 from vitad_med.metrics.bootstrap import patient_weights
 from vitad_med.metrics.conditioned import within_image_midranks
 
 __all__ = ["summarize", "write_metrics"]
 
 _logger = logging.getLogger(__name__)
-
-POOLED_METRICS = ("pixel_auroc", "pixel_ap")
 
 
 def summarize(
@@ -87,7 +85,12 @@ def summarize(
     masks = truth_masks(local_cases, eval_size)
     truths = make_truths(local_cases, masks, {key: inside[localized] for key, inside in members.items()})
     values, own = _method_values(truths, maps, weights[:, localized], min_patients)
-    nulls, differences = _null_values(truths, local_cases, masks, images, weights[:, localized], own, min_patients)
+    # The null maps know nothing of the method: one evaluation after another on the same images shares their figures.
+    shared = (data_digest, tuple(cases), eval_size, tuple(keys), replicates, seed, min_patients)
+    figures = null_figures(
+        truths, local_cases, masks, images, weights[:, localized], min_patients, None if images is not None else shared
+    )
+    nulls, differences = _null_values(truths, figures, own)
     image_figures = ImageFigures(cases, scores, weights, min_patients)
 
     cohorts: dict[str, Cohort] = {}
@@ -140,46 +143,17 @@ def _method_values(
 
 
 def _null_values(
-    truths: Sequence[Truth],
-    cases: Sequence[Case],
-    masks: np.ndarray,
-    images: np.ndarray | None,
-    weights: np.ndarray,
-    own: dict[str, Paired],
-    min_patients: int,
+    truths: Sequence[Truth], figures: Sequence[NullFigure], own: dict[str, Paired]
 ) -> tuple[dict[str, dict[str, dict[str, float | None]]], dict[str, dict[str, Value]]]:
-    """Figures of the null maps on the same images and the method's differences to them, by cohort.
-
-    One stack of maps is in memory at a time.
-    """
+    """Figures of the null maps on the same images and the method's differences to them, by cohort."""
     empty: dict[str, float | None] = dict.fromkeys(LOCALIZATION_METRICS)
     nulls = {key: {name: dict(empty) for name in null_maps.MAPS} for truth in truths for key in truth.cells}
     differences: dict[str, dict[str, Value]] = {key: {} for key in nulls}
-    if not any(cell.reason(min_patients) is None for truth in truths for cell in truth.cells.values()):
-        return nulls, differences
-    images = grey_images(cases, masks.shape[-1]) if images is None else images
-    for name, build in null_maps.builders(masks, images, [case.patient_id for case in cases]).items():
-        _logger.info("null map %s", name)
-        try:
-            maps = build()
-        except DataError as error:
-            _logger.warning("null map %s is left out: %s", name, error)
-            continue
-        pooled_only = name in null_maps.POOLED_ONLY
-        # Ranks within the image are their own ranks.
-        ranks = maps if name == "brightness_ranked" else within_image_midranks(maps)
-        for truth in truths:
-            figures = truth.figures(maps, ranks)
-            for key, cell in truth.cells.items():
-                if cell.reason(min_patients) is not None:
-                    continue
-                values = figures.values(cell.index, POOLED_METRICS if pooled_only else LOCALIZATION_METRICS)
-                nulls[key][name].update({k: None if np.isnan(v) else rounded(v) for k, v in values.items()})
-                if pooled_only:
-                    continue
-                drawn = {}
-                if cell.has_interval():
-                    drawn = figures.replicates(cell.index, weights[:, truth.positions], ("conditioned_auroc",))
-                null = Paired(values["conditioned_auroc"], drawn.get("conditioned_auroc"))
-                differences[key].update(paired_differences(name, own[key], null, cell))
+    cells = {key: cell for truth in truths for key, cell in truth.cells.items()}
+    for figure in figures:
+        values = figure.values.items()
+        nulls[figure.key][figure.name].update({k: None if np.isnan(v) else rounded(v) for k, v in values})
+        if figure.paired is not None:
+            found = paired_differences(figure.name, own[figure.key], figure.paired, cells[figure.key])
+            differences[figure.key].update(found)
     return nulls, differences

@@ -53,7 +53,7 @@ class WriteAdaptedScores:
         self.path = Path(output_dir) / "scores.csv"
         naming = identifiers or default_identifiers(cases)
         self.names, _ = public_names(cases, naming, read_identifier_key(identifier_key_file))
-        self._rows: dict[int, tuple[int, float, float, float]] = {}
+        self._rows: dict[int, tuple[int, list[float]]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register on an evaluator with an :class:`~vitad_med.engines.adaptation.AdaptingInferer`."""
@@ -65,14 +65,14 @@ class WriteAdaptedScores:
         assert isinstance(engine.state.batch, dict)
         output: AdaptedOutput = engine.state.output[CommonKeys.PRED]
         for position, index in enumerate(np.asarray(engine.state.batch["index"]).tolist()):
-            scores = (float(part[position]) for part in (output.source, output.before, output.after))
-            self._rows[index] = (engine.state.iteration - 1, *scores)  # type: ignore[assignment]
+            scores = [float(part[position]) for part in (output.source, output.before, output.after)]
+            self._rows[index] = (engine.state.iteration - 1, scores)
 
     def _finish(self, _: Engine) -> None:
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for index in sorted(self._rows):
-                batch, *scores = self._rows[index]
+                batch, scores = self._rows[index]
                 writer.writerow([safe_cell(self.names[index]), batch, *(f"{score:.6g}" for score in scores)])
         logger.info("wrote the scores before and after adaptation to %s", self.path.name)

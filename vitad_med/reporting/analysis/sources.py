@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitad_med.evaluation import null_maps
-from vitad_med.evaluation.summary import POOLED_METRICS
+from vitad_med.evaluation.null_figures import POOLED_METRICS
 from vitad_med.metrics.conditioned import within_image_midranks
 from vitad_med.metrics.pixel_score import PixelScores
 from vitad_med.predictions.records import Predictions

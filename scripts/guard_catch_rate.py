@@ -1,0 +1,150 @@
+"""How often the guard of test-time adaptation notices a loss, and how often it cries wolf.
+
+    python scripts/guard_catch_rate.py outputs/tta outputs/tta_shifts [--out guard.md]
+
+Reads the folders of `vitad-med experiment run` on experiments in which the guard observes (``guard: observe``), so that
+every loss ran its course. The guard sees no label of the stream; this script does:
+
+- a stream was *lost* when the image AUROC of the adapted model lies below that of the source model on the same images,
+  by a 95 % interval of the paired difference that clusters images by patient (DeLong, Obuchowski), *gained* when above;
+- the guard *caught* it when any of its readings was outside the range.
+
+Streams with one class of images have no AUROC and are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import beta
+
+from vitad_med.adaptation.audit import read_audit
+from vitad_med.checkpoint import atomic_path
+from vitad_med.metrics.clustered import delong_clustered_covariance
+
+NORMAL_QUANTILE = 1.959964
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One adapted stream: AUROC of source and adapted model, their paired difference, and what the guard read."""
+
+    title: str
+    mode: str
+    shift: str
+    source: float
+    adapted: float
+    low: float
+    high: float
+    readings: int
+    alarms: int
+    first: int | None
+
+    @property
+    def outcome(self) -> str:
+        if self.high < 0:
+            return "lost"
+        return "gained" if self.low > 0 else "no difference shown"
+
+
+def streams(folder: Path) -> Iterator[Stream]:
+    """Every finished adaptation of an experiment whose guard only observed, each once."""
+    results = json.loads((folder / "results.json").read_text())["results"]
+    titles: dict[str, str] = {}
+    for result in results:
+        titles.setdefault(result["step"], f"{result['row']}, {result['data']}, seed {result['seed']}")
+    for step, title in titles.items():
+        place = folder / "steps" / step
+        if not (place / "done.json").is_file() or not (place / "adaptation.json").is_file():
+            continue
+        summary = json.loads((place / "adaptation.json").read_text())
+        if summary["guard"] != "observe" or not summary["readings"]:
+            continue
+        with (place / "images.csv").open(newline="") as file:
+            images = {row["case_id"]: row for row in csv.DictReader(file)}
+        with (place / "scores.csv").open(newline="") as file:
+            scores = [row for row in csv.DictReader(file) if row["image"] in images]
+        labels = [int(images[row["image"]]["label"]) for row in scores]
+        if len(set(labels)) < 2:
+            continue
+        patients = [images[row["image"]]["patient_id"] for row in scores]
+        both = np.array([[float(row[name]) for row in scores] for name in ("source", "after_step")])
+        aurocs, covariance = delong_clustered_covariance(both, labels, patients)
+        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+        half = NORMAL_QUANTILE * float(np.sqrt(max(0.0, variance)))
+        difference = float(aurocs[1] - aurocs[0])
+        steps = [line for line in read_audit(place / "audit.jsonl") if line["event"] == "step"]
+        outside = [line["step"] for line in steps if line["guard"] and line["reason"]]
+        yield Stream(
+            title,
+            summary["mode"],
+            summary["shift"],
+            float(aurocs[0]),
+            float(aurocs[1]),
+            difference - half,
+            difference + half,
+            summary["readings"],
+            summary["alarms"],
+            outside[0] if outside else None,
+        )
+
+
+def share(part: int, whole: int) -> str:
+    """``2 of 3 (.094-.992)``: Clopper and Pearson's 95 % interval."""
+    if not whole:
+        return "none of 0"
+    low = beta.ppf(0.025, part, whole - part + 1) if part else 0.0
+    high = beta.ppf(0.975, part + 1, whole - part) if part < whole else 1.0
+    return f"{part} of {whole} (95 % interval {low:.2f} to {high:.2f})"
+
+
+def report(found: list[Stream]) -> str:
+    """Markdown: a line a stream, then the rates."""
+    lines = [
+        "| stream | source | adapted | difference | outcome | readings outside | first at step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for s in found:
+        difference = f"{s.adapted - s.source:+.3f} [{s.low:+.3f}, {s.high:+.3f}]"
+        first = "" if s.first is None else str(s.first)
+        lines.append(
+            f"| {s.title} | {s.source:.3f} | {s.adapted:.3f} | {difference} | {s.outcome} | {s.alarms} of {s.readings} "
+            f"| {first} |"
+        )
+    lost = [s for s in found if s.outcome == "lost"]
+    other = [s for s in found if s.outcome != "lost"]
+    unshifted = [s for s in found if s.shift == "none" and s.mode == "online"]
+    lines += [
+        "",
+        f"- lost streams that the guard caught: {share(sum(s.alarms > 0 for s in lost), len(lost))}",
+        f"- streams not lost on which it cried wolf: {share(sum(s.alarms > 0 for s in other), len(other))}",
+        "- readings outside the range on unshifted online streams: "
+        + share(sum(s.alarms for s in unshifted), sum(s.readings for s in unshifted)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="--out of `vitad-med experiment run`")
+    parser.add_argument("--out", type=Path, help="also write the Markdown there")
+    options = parser.parse_args()
+    seen: dict[str, Stream] = {}
+    for folder in options.folders:
+        for stream in streams(folder):
+            seen.setdefault(f"{folder}{stream.title}", stream)
+    text = report(list(seen.values()))
+    print(text, end="")
+    if options.out is not None:
+        with atomic_path(options.out) as temporary:
+            temporary.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What lies in a bundle's `models` folder belongs together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from vitad_med.adaptation.statistics import read_statistics
+from vitad_med.data.registry import read_cases
+from vitad_med.data.roster import patient_keys
+from vitad_med.engines.setup import load_model
+
+ROOT = Path(__file__).resolve().parents[2]
+STATISTICS = sorted(ROOT.glob("bundles/*/models/statistics.safetensors"))
+
+
+@pytest.mark.parametrize("path", STATISTICS, ids=lambda path: path.parents[1].name)
+def test_the_statistics_are_of_the_model_beside_them_and_of_its_default_settings(path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(path.parents[1] / "configs" / "evaluate.json")
+    digest = load_model(path.with_name("model.pt"), parser.get_parsed_content("network_def"))
+    found = read_statistics(path)
+    found.check(digest, parser.get_parsed_content("pipeline"), True, (14, 14))
+    assert int(found.count.min()) > 100
+    assert found.views == "full_frame"
+
+
+@pytest.mark.parametrize("path", STATISTICS, ids=lambda path: path.parents[1].name)
+def test_they_name_the_patients_of_training_and_nobody_else(path: Path, shared_data: Path) -> None:
+    found = read_statistics(path)
+    dataset = shared_data / "nih_cxr14_dev"
+    training, held, test = (
+        patient_keys(read_cases("nih_chestxray14", dataset, section, **split), None)
+        for section, split in (
+            ("train", {"val_fraction": 0.1, "split_seed": 0}),
+            ("val", {"val_fraction": 0.1, "split_seed": 0}),
+            ("test", {}),
+        )
+    )
+    assert found.patients == training
+    assert not found.patients & (held | test)
+
+
+def test_there_are_statistics() -> None:
+    assert "attn_synth" in [path.parents[1].name for path in STATISTICS]
