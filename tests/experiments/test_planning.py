@@ -99,6 +99,18 @@ def test_a_default_model_of_the_bundle_counts_too(content: dict[str, Any], plann
     assert ids(planned(content), "evaluate")["shipped", 0] != before
 
 
+def test_a_file_that_an_override_names_counts_by_its_content(
+    content: dict[str, Any], planned: Planned, repository: Path
+) -> None:
+    other = repository / "other.json"
+    other.write_text('{"value": 1}')
+    content["rows"]["shipped"]["overrides"]["evaluate"]["weights"] = str(other)
+    before = ids(planned(content), "evaluate")["shipped", 0]
+    assert ids(planned(content), "evaluate")["shipped", 0] == before
+    other.write_text('{"value": 22}')
+    assert ids(planned(content), "evaluate")["shipped", 0] != before
+
+
 def test_the_place_of_the_repository_does_not_matter(
     content: dict[str, Any], write: Callable[[dict[str, Any]], Path], repository: Path
 ) -> None:
