@@ -28,9 +28,9 @@ def command(config: str | list[str], *options: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Two threads at most, and no tracking server that happens to be named."""
+    """Two threads unless the caller says otherwise, and no tracking server that happens to be named."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    return {**kept, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
+    return {"OMP_NUM_THREADS": "2", **kept, "PYTHONWARNINGS": "ignore"}
 
 
 @pytest.fixture(scope="session")

@@ -217,7 +217,7 @@ def test_after_an_interruption_it_goes_on_to_the_same_result(
     given = {**FEW, **options, "weights": str(trained / "model.pt"), "statistics": str(statistics)}
     given |= {"tracking_uri": "none", "output_dir": str(tmp_path / "out")}
     line = bundle_command("adapt.json", *(word for key, value in given.items() for word in (f"--{key}", str(value))))
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {"OMP_NUM_THREADS": "2", **os.environ}
     process = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     audit = tmp_path / "out" / "audit.jsonl"
     deadline = time.monotonic() + 300
