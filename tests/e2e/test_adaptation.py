@@ -184,7 +184,7 @@ def test_statistics_of_another_model_or_size_are_refused(
     save_checkpoint(tmp_path / "other.pt", other)
     with pytest.raises(VitadError, match="another model"):
         adapt(weights=str(tmp_path / "other.pt"))
-    with pytest.raises(VitadError, match="image_size 64"):
+    with pytest.raises(VitadError, match="image_size"):
         adapt(image_size=96)
     with pytest.raises(VitadError, match=r"none\.safetensors"):
         adapt(statistics=str(tmp_path / "none.safetensors"))
@@ -238,7 +238,9 @@ def test_after_an_interruption_it_goes_on_to_the_same_result(
     assert "resume" in [line["event"] for line in read_audit(audit)]
     one, two = (load_checkpoint(folder / "adapted" / "model.pt") for folder in (whole, out))
     for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
+        # A lost or doubled batch moves them by .01. Two processes round differently; inside one the state comes back bit
+        # for bit (tests/adaptation/test_adapter.py).
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-4)
     theirs, ours = scores(whole), scores(out)
     for name in theirs:
         for state in ("source", "before_step", "after_step"):

@@ -24,7 +24,11 @@ def test_the_demonstration_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with (out / "table.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert {line["state"] for line in lines} == {"value"}
-    assert {(line["row"], line["n"]) for line in lines} >= {("shipped", "1"), ("with_convolutions", "2"), ("adapted", "2")}
+    assert {(line["row"], line["n"]) for line in lines} >= {
+        ("shipped", "1"),
+        ("with_convolutions", "2"),
+        ("adapted", "2"),
+    }
     document = json.loads((out / "results.json").read_text())
     assert {"architecture", "epochs"} <= {difference["key"] for difference in document["differs_from_paper"]}
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{out / 'mlflow.db'}")
