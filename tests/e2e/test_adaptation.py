@@ -238,7 +238,7 @@ def test_after_an_interruption_it_goes_on_to_the_same_result(
     assert "resume" in [line["event"] for line in read_audit(audit)]
     one, two = (load_checkpoint(folder / "adapted" / "model.pt") for folder in (whole, out))
     for name in one:
-        # A lost or doubled batch moves them by .01. Two processes round differently; inside one the state comes back bit
+        # A lost or doubled batch moves them by .01. Two processes round differently; in one the state comes back bit
         # for bit (tests/adaptation/test_adapter.py).
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-4)
     theirs, ours = scores(whole), scores(out)
