@@ -95,7 +95,7 @@ def test_tests_and_tools_import_exactly_what_dev_declares(
     needed_by_others = {"ruff", "mypy", "pandas-stubs", "scipy-stubs", "jsonschema"}
     dev = declared(project["optional-dependencies"]["dev"])
     packages = declared(requirements(project))
-    own_helpers = {"conftest", "_machine", "tests"}
+    own_helpers = {"conftest", "_machine", "contact_sheet", "tests"}
     names = imported_names([repo_root / folder for folder in ("tests", "benchmarks", "scripts")])
     names = foreign(names) - own_helpers
     assert {name for name in names if not providers.get(name, set()) & packages} == set()

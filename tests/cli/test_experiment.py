@@ -41,7 +41,7 @@ def test_a_plan_says_what_would_run_and_writes_nothing(tmp_path: Path, capsys: p
     assert main(["experiment", "plan", DEMO, "--out", str(tmp_path / "out"), "--rows", "shipped"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("to run") == 2  # one step, and the sum
-    assert "1 of 9 steps to run" in shown
+    assert "1 of 13 steps to run" in shown
     assert "not needed" in shown
     assert not (tmp_path / "out").exists()
 
