@@ -157,6 +157,7 @@ class TestTimeAdapter:
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.clip_norm))
         reason = _not_finite(loss, norm)
         reading = None
+        taken_back = 0
         kept = reason is None
         if reason is None:
             self.optimizer.step()
@@ -169,11 +170,13 @@ class TestTimeAdapter:
                 if kept:
                     self._approved.take()
                 else:
-                    self.tally.undone += self._unread
+                    taken_back = self._unread
+                    self.tally.undone += taken_back
                     self._approved.restore()
                 self._unread = 0
         self.tally.rolled_back += not kept
-        after = self.outputs(images) if kept and predict else before
+        # Taking back several updates leads behind the state that ``before`` is of.
+        after = self.outputs(images) if predict and (kept or taken_back > 1) else before
         return self._done(number, images, before, after, loss, norm, kept, reason, reading)
 
     def _gradient(

@@ -68,7 +68,13 @@ class Snapshot:
         for kept, stored in zip(self._values, content["values"], strict=True):
             kept.copy_(stored)
         pairs = zip(self._live, content["state"], strict=True)
-        self._state = _copied({tensor: entries for tensor, entries in pairs if entries}, self._state)
+        # A checkpoint is read on the CPU; momentum belongs beside its parameter.
+        placed = {
+            tensor: {k: v.to(tensor.device) if isinstance(v, Tensor) else v for k, v in entries.items()}
+            for tensor, entries in pairs
+            if entries
+        }
+        self._state = _copied(placed, self._state)
         self._options = copy.deepcopy(content["options"])
 
 

@@ -237,7 +237,7 @@ class Adaptation:
         sampler = self.trainer.sampler
         if self.adapter.method is not None and done < len(sampler):
             sampler.start = done
-            self.trainer.state.epoch_length = len(sampler)
+            self.trainer.state.epoch_length = len(sampler) - done  # else the loader would begin again
             self.trainer.run()
         self.adapter.close()
 

@@ -121,7 +121,9 @@ class AdaptationProgress:
         self.adapter.load_state_dict(content["adapter"])
         for file in sorted(self.folder.glob("outputs_*.pt")):
             first, last = (int(part) for part in file.stem.split("_")[1:])
-            if first == len(self._steps) and last < self._done:
+            if last >= self._done:  # of a writing that was cut off before its state
+                file.unlink()
+            elif first == len(self._steps):
                 self._steps += [StoredStep.of(step) for step in load_checkpoint(file)["steps"]]
         logger.info("resuming after batch %d", self._done)
         return self._done
