@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -164,16 +164,9 @@ class TestTimeAdapter:
             self.tally.updates += 1
             self._unread += 1
             if self.guard is not None and self._unread >= self.guard_interval:
-                reading = self._read_guard()
+                reading, taken_back = self._ask(self.guard)
                 reason = reading.reason
-                kept = reason is None or self.guard_mode == "observe"
-                if kept:
-                    self._approved.take()
-                else:
-                    taken_back = self._unread
-                    self.tally.undone += taken_back
-                    self._approved.restore()
-                self._unread = 0
+                kept = taken_back == 0
         self.tally.rolled_back += not kept
         # Taking back several updates leads behind the state that ``before`` is of.
         after = self.outputs(images) if predict and (kept or taken_back > 1) else before
@@ -198,13 +191,26 @@ class TestTimeAdapter:
             output = self.outputs(images if predict else images[:1])
         return float(loss.detach()), ProxyOutput(*(part.detach() for part in output))
 
-    def _read_guard(self) -> GuardReading:
-        assert self.guard is not None
-        reading = self.guard.read(self.score)
+    def _ask(self, guard: Guard) -> tuple[GuardReading, int]:
+        """What the guard reads of the updates since it last looked, and how many of them it took back: all or none."""
+        reading = guard.read(self.score)
         self.last_reading = reading
         self.tally.readings += 1
         self.tally.alarms += reading.reason is not None
-        return reading
+        taken_back = 0
+        if reading.reason is None or self.guard_mode == "observe":
+            self._approved.take()
+        else:
+            taken_back = self._unread
+            self.tally.undone += taken_back
+            self._approved.restore()
+        self._unread = 0
+        return reading, taken_back
+
+    def _to_source(self) -> None:
+        self._source.restore()
+        self._approved.take()
+        self._unread = 0
 
     def _done(
         self,
@@ -232,33 +238,24 @@ class TestTimeAdapter:
                 reason=reason,
             )
         if self.episodic and self.method is not None:
-            self._source.restore()
-            self._approved.take()
-            self._unread = 0
+            self._to_source()
         return Step(before, after, loss, kept, reason)
 
     def close(self) -> None:
         """Read the guard once more if updates were made since it last looked, and take them back if need be."""
         if self.guard is None or self._unread == 0:
             return
-        reading = self._read_guard()
-        kept = reading.reason is None or self.guard_mode == "observe"
-        if not kept:
-            self.tally.undone += self._unread
-            self.tally.rolled_back += 1
-            self._approved.restore()
-        self._unread = 0
+        reading, taken_back = self._ask(self.guard)
+        self.tally.rolled_back += taken_back > 0
         if self.audit is not None:
             figures = {"auroc": reading.auroc, "mean_score": reading.mean_score}
             self.audit.write(
-                "last_reading", guard=figures, decision="kept" if kept else "rolled_back", reason=reading.reason
+                "last_reading", guard=figures, decision="rolled_back" if taken_back else "kept", reason=reading.reason
             )
 
     def reset(self) -> None:
         """Restore the source model bit for bit and forget the momentum."""
-        self._source.restore()
-        self._approved.take()
-        self._unread = 0
+        self._to_source()
         if self.audit is not None:
             self.audit.write("reset")
 
@@ -290,8 +287,3 @@ def _not_finite(loss: float, norm: float) -> str | None:
     if not math.isfinite(norm):
         return "the gradient is not finite"
     return None
-
-
-def joined(outputs: Sequence[ProxyOutput]) -> ProxyOutput:
-    """Outputs of several batches as one."""
-    return ProxyOutput(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))

@@ -102,7 +102,8 @@ class AdaptingInferer(Inferer):
     ) -> AdaptedOutput:
         """Outputs of images [B, C, H, W] in 0..1, with ``index`` [B] into the cases."""
         if self.mode == "transductive":
-            step = self._record(inputs, self._source_outputs(inputs), self.adapter.outputs(inputs))
+            source = self._source_outputs(inputs)
+            step = StoredStep("", source, self.adapter.outputs(inputs), _scores(source))
         else:
             step = self._adapt(inputs, index)
         size = (inputs.shape[-2], inputs.shape[-1])
@@ -112,7 +113,8 @@ class AdaptingInferer(Inferer):
         return AdaptedOutput(chosen.score, chosen.map, other, step.source, before.score, after.score)
 
     def _adapt(self, inputs: Tensor, index: Tensor | None) -> StoredStep:
-        stored = self.progress.stored(self._number, batch_digest(inputs)) if self.progress is not None else None
+        digest = batch_digest(inputs)
+        stored = self.progress.stored(self._number, digest) if self.progress is not None else None
         self._number += 1
         if stored is not None:
             return stored.to(inputs.device)
@@ -124,16 +126,10 @@ class AdaptingInferer(Inferer):
         step = self.adapter.step(inputs, chosen)
         self.seconds.append(time.perf_counter() - began)
         source = step.before if self.adapter.method is None else self._source_outputs(inputs)
-        made = self._record(inputs, step.before, step.after, source)
+        made = StoredStep(digest, step.before, step.after, _scores(source))
         if self.progress is not None:
             self.progress.add(made)
         return made
-
-    def _record(
-        self, inputs: Tensor, before: ProxyOutput, after: ProxyOutput, source: ProxyOutput | None = None
-    ) -> StoredStep:
-        scores = (before if source is None else source).logits.float().softmax(dim=1)[:, 1]
-        return StoredStep(batch_digest(inputs), before, after, scores)
 
     @torch.no_grad()
     def _source_outputs(self, inputs: Tensor) -> ProxyOutput:
@@ -270,3 +266,7 @@ def localized_flags(cases: Sequence[Any], adapt_on: str) -> Tensor | None:
     if adapt_on == "boxed_only":
         return torch.tensor([case.localized for case in cases], dtype=torch.bool)
     raise ConfigError(f"adapt_on '{adapt_on}' is unknown: use 'all_test' or 'boxed_only'")
+
+
+def _scores(output: ProxyOutput) -> Tensor:
+    return output.logits.float().softmax(dim=1)[:, 1]

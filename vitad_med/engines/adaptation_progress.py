@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.checkpoint import load_checkpoint, save_checkpoint
+from vitad_med.engines.checkpointing import check_same_settings
 from vitad_med.errors import ConfigError
 from vitad_med.outputs import ProxyOutput
 
@@ -109,14 +110,7 @@ class AdaptationProgress:
             shutil.rmtree(self.folder, ignore_errors=True)
             return 0
         content = load_checkpoint(path)
-        stored = content["settings"]
-        differing = sorted(k for k in stored.keys() | self.settings.keys() if stored.get(k) != self.settings.get(k))
-        if differing:
-            key = differing[0]
-            raise ConfigError(
-                f"'{path}' is of an unfinished adaptation with other settings ({key}: {stored.get(key)!r}, now "
-                f"{self.settings.get(key)!r}): use them, another output_dir, or --resume False to start anew"
-            )
+        check_same_settings(f"'{path}' is of an unfinished adaptation", content["settings"], self.settings)
         self._done = self._written = int(content["done"])
         self.adapter.load_state_dict(content["adapter"])
         for file in sorted(self.folder.glob("outputs_*.pt")):

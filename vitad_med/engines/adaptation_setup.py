@@ -10,14 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.adaptation.guard import Guard, disjoint
 from vitad_med.adaptation.lineage import Lineage, save_adapted
-from vitad_med.adaptation.methods import Method, SourceViews, create_method
+from vitad_med.adaptation.methods import SourceViews
 from vitad_med.adaptation.statistics import SourceStatistics, read_statistics
 from vitad_med.augmentation.intensity import Augment
 from vitad_med.augmentation.multicrop import MultiCrop
@@ -32,12 +31,11 @@ from vitad_med.engines.inference import prepare_images
 from vitad_med.engines.loading import ImageArray, to_unit_range
 from vitad_med.engines.precision import Precision
 from vitad_med.engines.proxy_task import ProxyTask, Scorer
-from vitad_med.engines.synthetic_validation import SyntheticSet
+from vitad_med.engines.synthetic_validation import SyntheticSet, evenly_spaced
 from vitad_med.errors import DataError
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import patch_size
-from vitad_med.objectives.alignment import Moment
-from vitad_med.objectives.proxy import ProxyLoss, Views
+from vitad_med.objectives.proxy import Views
 from vitad_med.outputs import AnomalyOutput
 from vitad_med.reproducibility import generator
 from vitad_med.synthesis import SyntheticScheme
@@ -48,7 +46,6 @@ __all__ = [
     "evaluation_stream",
     "guard_images",
     "localized_flags",
-    "method",
     "other",
     "prepare_stream",
     "save_result",
@@ -139,9 +136,7 @@ def guard_images(
             f"the guard has no normal image of a patient unknown to training: give --guard_dataset_dir and "
             f"--guard_section other images than section '{section}', or --guard off"
         )
-    if limit is not None and len(kept) > limit:
-        kept = [kept[round(position)] for position in np.linspace(0, len(kept) - 1, limit)]
-    return kept
+    return evenly_spaced(kept, limit)
 
 
 def create_guard(
@@ -195,18 +190,6 @@ def source_views(
         return task(images, step, names=[item["name"] for item in items])
 
     return views
-
-
-def method(
-    name: str,
-    statistics: SourceStatistics | None,
-    moment: Moment,
-    source: SourceViews | None,
-    criterion: ProxyLoss,
-    device: torch.device,
-) -> Method | None:
-    """See :func:`vitad_med.adaptation.methods.create_method`."""
-    return create_method(name, statistics=statistics, moment=moment, source=source, criterion=criterion, device=device)
 
 
 def autocast(device: torch.device, amp: bool) -> Callable[[], AbstractContextManager[None]]:

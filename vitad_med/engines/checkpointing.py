@@ -64,14 +64,7 @@ class Checkpointing:
         if not self.resume or not self.path.is_file():
             return
         content = load_checkpoint(self.path)
-        stored = content["settings"]
-        differing = sorted(k for k in stored.keys() | self.settings.keys() if stored.get(k) != self.settings.get(k))
-        if differing:
-            key = differing[0]
-            raise ConfigError(
-                f"'{self.path}' was written with other settings ({key}: {stored.get(key)!r}, now "
-                f"{self.settings.get(key)!r}): use them, another output_dir, or --resume False to start anew"
-            )
+        check_same_settings(f"'{self.path}' was written", content["settings"], self.settings)
         for name, item in self.objects.items():
             item.load_state_dict(content["objects"][name])
         set_rng_state(content["rng"])
@@ -100,3 +93,20 @@ class Checkpointing:
             "objects": {name: dict(item.state_dict()) for name, item in self.objects.items()},
         }
         save_checkpoint(self.path, content)
+
+
+def check_same_settings(what: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raise ConfigError, naming the first key that differs, unless a resumed run has the settings of the stored one.
+
+    Args:
+        what: begins the sentence, e.g. ``"'training.ckpt' was written"``.
+        stored: of the unfinished run.
+        current: of this one.
+    """
+    differing = sorted(k for k in stored.keys() | current.keys() if stored.get(k) != current.get(k))
+    if differing:
+        key = differing[0]
+        raise ConfigError(
+            f"{what} with other settings ({key}: {stored.get(key)!r}, now {current.get(key)!r}): use them, another "
+            "output_dir, or --resume False to start anew"
+        )

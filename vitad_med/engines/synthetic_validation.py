@@ -32,6 +32,13 @@ FIGURES = ("synthetic_image_auroc", "synthetic_pixel_auroc")
 logger = logging.getLogger(__name__)
 
 
+def evenly_spaced(cases: Sequence[Case], limit: int | None) -> list[Case]:
+    """At most ``limit`` of the cases, evenly spaced in their order; all where None."""
+    if limit is None or len(cases) <= limit:
+        return list(cases)
+    return [cases[round(position)] for position in np.linspace(0, len(cases) - 1, limit)]
+
+
 class SyntheticSet:
     """Normal images and one fixed synthetic anomaly of each, whole, at the network's input size.
 
@@ -55,9 +62,7 @@ class SyntheticSet:
         channels: int = 1,
         limit: int | None = None,
     ) -> None:
-        normal = [case for case in cases if case.label == 0]
-        if limit is not None and len(normal) > limit:
-            normal = [normal[round(i)] for i in np.linspace(0, len(normal) - 1, limit)]
+        normal = evenly_spaced([case for case in cases if case.label == 0], limit)
         self.normals = torch.from_numpy(to_unit_range(resized_array(normal, image_size, channels=channels)))
         device = scorer.mean.device
         images, masks = [], []

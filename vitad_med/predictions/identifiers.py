@@ -50,6 +50,18 @@ def public_names(cases: Sequence[Case], identifiers: Identifiers, key: bytes | N
     )
 
 
+def case_names(
+    cases: Sequence[Case], identifiers: Identifiers | None, identifier_key_file: str | Path | None
+) -> list[str]:
+    """Names of the cases by the keys of a config: ``identifiers``, None for the default, and the file of the secret.
+
+    Raises:
+        ConfigError: hashed names without a key, or one that can be guessed.
+    """
+    naming = identifiers or default_identifiers(cases)
+    return public_names(cases, naming, read_identifier_key(identifier_key_file))[0]
+
+
 def read_identifier_key(path: str | Path | None) -> bytes | None:
     """The secret of hashed identifiers from a file of the site's own; None where no file is named.
 

@@ -14,13 +14,7 @@ from monai.utils.enums import CommonKeys
 from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.engines.adaptation import AdaptedOutput
-from vitad_med.predictions.identifiers import (
-    Identifiers,
-    default_identifiers,
-    public_names,
-    read_identifier_key,
-    safe_cell,
-)
+from vitad_med.predictions.identifiers import Identifiers, case_names, safe_cell
 
 COLUMNS = ("image", "batch", "source", "before_step", "after_step")
 
@@ -51,8 +45,7 @@ class WriteAdaptedScores:
         identifier_key_file: str | Path | None = None,
     ) -> None:
         self.path = Path(output_dir) / "scores.csv"
-        naming = identifiers or default_identifiers(cases)
-        self.names, _ = public_names(cases, naming, read_identifier_key(identifier_key_file))
+        self.names = case_names(cases, identifiers, identifier_key_file)
         self._rows: dict[int, tuple[int, list[float]]] = {}
 
     def attach(self, engine: Engine) -> None:

@@ -17,13 +17,7 @@ from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_stored, resize
 from vitad_med.outputs import AnomalyOutput
-from vitad_med.predictions.identifiers import (
-    Identifiers,
-    default_identifiers,
-    public_names,
-    read_identifier_key,
-    safe_cell,
-)
+from vitad_med.predictions.identifiers import Identifiers, case_names, safe_cell
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +47,7 @@ class WritePredictions:
         self.cases = tuple(cases)
         self.output_dir = Path(output_dir)
         self.maps = maps
-        naming = identifiers or default_identifiers(self.cases)
-        self.names, _ = public_names(self.cases, naming, read_identifier_key(identifier_key_file))
+        self.names = case_names(self.cases, identifiers, identifier_key_file)
         self._scores: dict[int, float] = {}
 
     def attach(self, engine: Engine) -> None:
