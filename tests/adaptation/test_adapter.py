@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from vitad_med.adaptation.adapter import TestTimeAdapter
+from vitad_med.adaptation.adapter import GuardMode, TestTimeAdapter
 from vitad_med.adaptation.audit import AuditLog, read_audit
 from vitad_med.adaptation.guard import Guard
 from vitad_med.adaptation.methods import Alignment, Continued, Method, PseudoLabel, Tent, create_method
@@ -146,7 +147,7 @@ def test_the_loss_sees_the_chosen_images_only(network: ProxyNetwork, images: Ten
 def test_a_batch_in_which_no_image_takes_part_changes_nothing(network: ProxyNetwork, images: Tensor) -> None:
     before = state(network)
     step = TestTimeAdapter(network, Tent()).step(images, torch.zeros(8, dtype=torch.bool))
-    assert (step.loss, step.kept) == (None, True)
+    assert (step.loss, step.decision) == (None, "kept")
     assert step.reason is not None
     assert not changed(network, before)
 
@@ -154,7 +155,7 @@ def test_a_batch_in_which_no_image_takes_part_changes_nothing(network: ProxyNetw
 @pytest.mark.parametrize("name", ["alignment", "tent", "pseudo_label"])
 def test_a_batch_of_one_image(network: ProxyNetwork, images: Tensor, name: str) -> None:
     step = TestTimeAdapter(network, METHODS[name]()).step(images[:1])
-    assert step.kept
+    assert step.decision == "kept"
     assert step.loss is not None
     assert torch.isfinite(step.after.logits).all()
 
@@ -211,7 +212,7 @@ def test_a_ruinous_update_is_taken_back_bit_for_bit(network: ProxyNetwork, image
     audit = AuditLog(tmp_path / "audit.jsonl")
     adapter = TestTimeAdapter(network, Ruin(), learning_rate=0.5, guard=guard_of(images), audit=audit)
     step = adapter.step(images)
-    assert not step.kept
+    assert step.decision == "rolled_back"
     assert "mean score" in (step.reason or "")
     assert not changed(network, before)
     assert torch.equal(step.before.logits, step.after.logits)
@@ -219,6 +220,10 @@ def test_a_ruinous_update_is_taken_back_bit_for_bit(network: ProxyNetwork, image
     assert line["decision"] == "rolled_back"
     assert line["guard"]["mean_score"] > 0
     assert (adapter.tally.rolled_back, adapter.tally.undone, adapter.tally.alarms) == (1, 1, 1)
+    # What is told of the guard is told of the model as it is, not of the one that was refused.
+    assert adapter.guard_range is not None
+    assert adapter.approved_reading is not None
+    assert adapter.approved_reading.auroc == adapter.guard_range.auroc
 
 
 @pytest.mark.parametrize("name", ["tent", "pseudo_label"])
@@ -245,7 +250,7 @@ def test_an_observing_guard_writes_what_it_would_do_and_does_nothing(
         network, Ruin(), learning_rate=0.5, guard=guard_of(images), guard_mode="observe", audit=audit
     )
     step = adapter.step(images)
-    assert step.kept
+    assert step.decision == "kept"
     assert "mean score" in (step.reason or "")
     assert changed(network, before)
     assert (adapter.tally.rolled_back, adapter.tally.alarms) == (0, 1)
@@ -255,16 +260,56 @@ def test_an_observing_guard_writes_what_it_would_do_and_does_nothing(
 def test_a_loss_that_is_no_number_changes_nothing(network: ProxyNetwork, images: Tensor, guarded: bool) -> None:
     before = state(network)
     guard = guard_of(images) if guarded else None
-    step = TestTimeAdapter(network, NotANumber(), guard=guard).step(images)
-    assert (step.kept, step.reason) == (False, "the loss is not finite")
+    adapter = TestTimeAdapter(network, NotANumber(), guard=guard)
+    step = adapter.step(images)
+    assert (step.decision, step.reason) == ("skipped", "the loss is not finite")
     assert not changed(network, before)
+    assert (adapter.tally.updates, adapter.tally.skipped, adapter.tally.rolled_back) == (0, 1, 0)
+
+
+class NotANumberThird(Tent):
+    """Sound twice, then no number."""
+
+    def loss(self, network: ProxyNetwork, images: Tensor, step: int):
+        loss, output = super().loss(network, images, step)
+        return loss * (float("nan") if step == 2 else 1.0), output
+
+
+@pytest.mark.parametrize("mode", ["rollback", "observe", "off"])
+def test_a_loss_that_is_no_number_undoes_what_the_guard_has_not_read(
+    network: ProxyNetwork, images: Tensor, tmp_path: Path, mode: GuardMode
+) -> None:
+    before = state(network)
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    adapter = TestTimeAdapter(
+        network,
+        NotANumberThird(),
+        learning_rate=1e-2,
+        guard=guard_of(images),
+        guard_mode=mode,
+        guard_interval=5,
+        audit=audit,
+    )
+    adapter.step(images)
+    second = adapter.step(images)
+    kept = state(network)
+    third = adapter.step(images)
+    taken_back = mode == "rollback"
+    assert third.decision == ("rolled_back" if taken_back else "skipped")
+    assert not changed(network, before if taken_back else kept)
+    assert (adapter.tally.rolled_back, adapter.tally.undone) == ((1, 2) if taken_back else (0, 0))
+    assert (adapter.tally.updates, adapter.tally.skipped) == (2, 1)
+    # The prediction that counts is that of the model as it is now.
+    torch.testing.assert_close(third.after.logits, adapter.outputs(images).logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(third.before.logits, second.after.logits, rtol=0, atol=1e-4)
+    assert [line["decision"] for line in read_audit(audit.path)] == ["kept", "kept", third.decision]
 
 
 def test_several_updates_between_readings_are_taken_back_together(network: ProxyNetwork, images: Tensor) -> None:
     before = state(network)
     adapter = TestTimeAdapter(network, Ruin(), learning_rate=0.5, guard=guard_of(images), guard_interval=3)
-    kept = [adapter.step(images).kept for _ in range(3)]
-    assert kept == [True, True, False]
+    decisions = [adapter.step(images).decision for _ in range(3)]
+    assert decisions == ["kept", "kept", "rolled_back"]
     assert not changed(network, before)
     assert adapter.tally.undone == 3
 
@@ -290,11 +335,13 @@ def test_an_interrupted_adaptation_goes_on_bit_for_bit(network: ProxyNetwork, im
         whole.step(images)
     saved = whole.state_dict()
     expected = whole.step(images)
-    assert whole.step(images).kept
+    assert whole.step(images).decision == "kept"
 
     network.load_state_dict(source)
     again = adapter(network)
     again.load_state_dict(saved)
+    assert again.approved_reading is not None
+    assert asdict(again.approved_reading) == saved["approved_reading"]
     assert torch.equal(again.step(images).after.logits, expected.after.logits)
     again.reset()
     assert not changed(network, source)
@@ -315,3 +362,28 @@ def test_a_method_without_what_it_needs_is_refused(name: str) -> None:
 def test_methods_have_their_names() -> None:
     made: list[Method] = [Tent(), PseudoLabel(), FixedAlignment(), continued()]
     assert [method.name for method in made] == ["tent", "pseudo_label", "alignment", "continued"]
+
+
+def test_without_predictions_nothing_is_computed_for_them(
+    network: ProxyNetwork, images: Tensor, tmp_path: Path
+) -> None:
+    """The control does not look at the batch: its line says nothing of classes rather than something of one image."""
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    adapter = TestTimeAdapter(network, METHODS["continued"](), audit=audit)
+    assert adapter.step(images, predict=False).before is None
+    assert adapter.step(images).before is not None
+    first, second = (line["pseudo_classes"] for line in read_audit(audit.path))
+    assert first is None
+    assert sum(second.values()) == len(images)
+
+
+def test_the_network_is_given_back_as_it_came(network: ProxyNetwork, images: Tensor) -> None:
+    frozen = network.encoder.patch_embed.proj.weight.requires_grad_(False)
+    fused = [block.attn.fused_attn for block in network.encoder.blocks]
+    adapter = TestTimeAdapter(network, Tent())
+    adapter.step(images)
+    assert not network.encoder.blocks[0].attn.qkv.weight.requires_grad
+    adapter.close()
+    assert network.encoder.blocks[0].attn.qkv.weight.requires_grad
+    assert not frozen.requires_grad
+    assert [block.attn.fused_attn for block in network.encoder.blocks] == fused

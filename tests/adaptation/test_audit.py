@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitad_med.adaptation.audit import SCHEMA, AuditLog, batch_digest, read_audit
+from vitad_med.adaptation.audit import SCHEMA, AuditLog, Decision, batch_digest, read_audit
 from vitad_med.adaptation.guard import GuardReading
 from vitad_med.errors import DataError, StorageError
 
@@ -21,16 +21,25 @@ def log(tmp_path: Path) -> AuditLog:
     return AuditLog(tmp_path / "run" / "audit.jsonl")
 
 
-def step(log: AuditLog, number: int, loss: float = 0.5, guard: GuardReading | None = None, kept: bool = True) -> None:
+def step(
+    log: AuditLog, number: int, loss: float = 0.5, guard: GuardReading | None = None, decision: Decision = "kept"
+) -> None:
     log.step(
-        number, batch="0" * 16, images=16, pseudo_classes=(15, 1), loss=loss, gradient_norm=1.5, kept=kept, guard=guard
+        number,
+        batch="0" * 16,
+        images=16,
+        pseudo_classes=(15, 1),
+        loss=loss,
+        gradient_norm=1.5,
+        decision=decision,
+        guard=guard,
     )
 
 
 def test_lines_come_back_as_they_were_written(log: AuditLog) -> None:
     log.write("start", method="alignment", guard={"level": 0.99})
     step(log, 1, guard=GuardReading(0.9, 0.2, None))
-    step(log, 2, guard=GuardReading(0.5, 0.2, "guard AUROC 0.5 is below 0.8"), kept=False)
+    step(log, 2, guard=GuardReading(0.5, 0.2, "guard AUROC 0.5 is below 0.8"), decision="rolled_back")
     step(log, 3)
     log.write("finish", kept=np.int64(2), mean=torch.tensor(0.25))
     start, first, second, third, finish = read_audit(log.path)

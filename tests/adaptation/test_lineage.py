@@ -19,7 +19,7 @@ from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.state import load_model, save_model
 
 LINEAGE = Lineage(
-    source_digest="a" * 64, method="alignment", mode="online", settings={"lr": 5e-4}, steps=7, kept=5, rolled_back=2
+    source_digest="a" * 64, method="alignment", mode="online", settings={"lr": 5e-4}, updates=7, kept=5, undone=2
 )
 
 
@@ -134,9 +134,9 @@ def test_half_a_folder_has_no_lineage(tmp_path: Path, network: ProxyNetwork) -> 
     ("change", "message"),
     [
         ({"schema": "vitad_med/lineage/2"}, "key 'schema' is 'vitad_med/lineage/2'"),
-        ({"steps": "7"}, "key 'steps' must be a whole number"),
+        ({"updates": "7"}, "key 'updates' must be a whole number"),
         ({"kept": True}, "key 'kept' must be a whole number"),
-        ({"kept": 9}, "'steps' must be at least"),
+        ({"kept": 9}, "'updates' must be kept"),
         ({"method": None}, "key 'method' must be text"),
         ({"data_digest": 3}, "key 'data_digest' must be text or null"),
         ({"settings": []}, "key 'settings' must be an object"),

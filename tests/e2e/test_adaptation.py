@@ -90,7 +90,7 @@ def test_online_adaptation_leaves_everything_that_an_audit_needs(adapt, trained:
     assert all(line["loss"] > 0 and line["gradient_norm"] > 0 and line["guard"] for line in steps)
 
     lineage = read_lineage(out / "adapted" / "lineage.json")
-    assert (lineage.method, lineage.mode, lineage.steps, lineage.kept) == ("alignment", "online", 3, 3)
+    assert (lineage.method, lineage.mode, lineage.updates, lineage.kept) == ("alignment", "online", 3, 3)
     before, after = load_checkpoint(trained / "model.pt"), load_checkpoint(out / "adapted" / "model.pt")
     moved = {name for name in before if not torch.equal(before[name].float(), after[name].float())}
     # Eq. 12 does not reach the head, nor what comes after the attention that it aligns.
@@ -121,6 +121,10 @@ def test_it_stands_in_mlflow_beside_the_unadapted_run(adapt, trained: Path, tmp_
     assert all(run.info.status == "FINISHED" for run in runs.values())
     assert runs["adapt"].data.params["method"] == "tent"
     assert {"updates", "rolled_back"} <= runs["adapt"].data.metrics.keys()
+    run_id = runs["adapt"].info.run_id
+    assert {"audit.jsonl", "metrics.json", "other", "adapted"} <= {a.path for a in client.list_artifacts(run_id)}
+    assert [a.path for a in client.list_artifacts(run_id, "adapted")] == ["adapted/lineage.json"]
+    assert "other/all/image_auroc" in runs["adapt"].data.metrics
     shared = runs["evaluate"].data.metrics.keys() & runs["adapt"].data.metrics.keys()
     assert any("conditioned_auroc" in name for name in shared)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vitad_med.engines.adaptation_progress import AdaptationProgress, StoredStep
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.outputs import ProxyOutput
 
 
@@ -83,6 +83,20 @@ def test_outputs_without_their_state_are_not_taken(tmp_path: Path) -> None:
     later = AdaptationProgress(tmp_path / "unfinished", Counting(), {"seed": 0})  # type: ignore[arg-type]
     assert later.load() == 2
     assert later.stored(2, "batch2") is None
+
+
+def test_missing_outputs_are_refused(tmp_path: Path) -> None:
+    run(tmp_path / "unfinished", 3)
+    (tmp_path / "unfinished" / "outputs_000001_000001.pt").unlink()
+    with pytest.raises(WeightsError, match=r"outputs of 1 batches.*knows of 3.*--resume False"):
+        AdaptationProgress(tmp_path / "unfinished", Counting(), {"seed": 0}).load()  # type: ignore[arg-type]
+
+
+def test_a_run_that_keeps_no_outputs_needs_none(tmp_path: Path) -> None:
+    progress = AdaptationProgress(tmp_path / "unfinished", Counting(), {"seed": 0}, interval=0.0)  # type: ignore[arg-type]
+    for _ in range(3):
+        progress.add(None)
+    assert AdaptationProgress(tmp_path / "unfinished", Counting(), {"seed": 0}).load() == 3  # type: ignore[arg-type]
 
 
 def test_other_images_in_a_finished_batch_are_refused(tmp_path: Path) -> None:

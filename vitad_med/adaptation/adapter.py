@@ -6,73 +6,35 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from vitad_med.adaptation.audit import AuditLog, batch_digest
+from vitad_med.adaptation.audit import AuditLog, Decision, batch_digest
 from vitad_med.adaptation.guard import Guard, GuardReading
 from vitad_med.adaptation.methods import Method
 from vitad_med.adaptation.parameters import select_adapted
 from vitad_med.adaptation.snapshot import Snapshot
+from vitad_med.adaptation.step import Step, Tally
 from vitad_med.errors import ConfigError
 from vitad_med.networks.proxy import ProxyNetwork
-from vitad_med.networks.vit import patch_size, use_fused_attention
+from vitad_med.networks.vit import attention_kernel, patch_size
 from vitad_med.outputs import ProxyOutput
 
 GuardMode = Literal["rollback", "observe", "off"]
 PLAIN_TOKENS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one batch led to.
-
-    Attributes:
-        before: outputs of the batch as the model was when it came.
-        after: outputs as the model is now; ``before`` itself where nothing was changed.
-        loss: of the update, None without one.
-        kept: False where the update was taken back.
-        reason: why it was taken back, or would have been where the guard only observes; why there was none.
-    """
-
-    before: ProxyOutput
-    after: ProxyOutput
-    loss: float | None
-    kept: bool
-    reason: str | None
-
-
-@dataclass
-class Tally:
-    """Counts over a run.
-
-    Attributes:
-        batches: seen.
-        updates: made, kept or not.
-        rolled_back: batches after which the model went back to the last approved state.
-        undone: updates lost that way; more than ``rolled_back`` where the guard looks at several updates at once.
-        alarms: readings outside the range, also where the guard only observes.
-        readings: of the guard.
-    """
-
-    batches: int = 0
-    updates: int = 0
-    rolled_back: int = 0
-    undone: int = 0
-    alarms: int = 0
-    readings: int = 0
-
-
 class TestTimeAdapter:
     """Adapts a network batch by batch; the source model can be had back bit for bit at any time.
 
-    SGD with momentum at a constant rate: the warm-up of training would freeze a short stream. An update is taken back
-    when its loss or gradient is not finite, or when the guard's figures have left their range; parameters and momentum
-    then return to the state that the guard last approved.
+    SGD with momentum at a constant rate: the warm-up of training would freeze a short stream. Where loss or gradient is
+    not finite there is no update. Then, and when the guard's figures have left their range, parameters and momentum
+    return to the state that the guard last approved.
 
     Args:
         network: changed in place; only :func:`~vitad_med.adaptation.parameters.select_adapted` parameters learn.
@@ -86,6 +48,11 @@ class TestTimeAdapter:
         episodic: return to the source model after each batch.
         audit: where every batch leaves a line.
         autocast: context of all forward passes.
+
+    Attributes:
+        guard_range: of the guard, None without one.
+        approved_reading: the guard's figures of the state that a roll-back returns to; after :meth:`close` those of the
+            model as it is.
     """
 
     __test__ = False  # pytest: not a test class, whatever its name begins with
@@ -119,6 +86,7 @@ class TestTimeAdapter:
         self.audit = audit
         self.autocast = autocast
         self.tally = Tally()
+        self._learned = {parameter: parameter.requires_grad for parameter in network.parameters()}
         self.parameters = select_adapted(network)
         self.optimizer = SGD(self.parameters.values(), lr=learning_rate, momentum=momentum)
         self._source = Snapshot(self.parameters.values(), self.optimizer)
@@ -126,7 +94,9 @@ class TestTimeAdapter:
         self._unread = 0  # updates since the guard last looked
         self._device = network.mean.device
         self.guard_range = self.guard.calibrate(self.score) if self.guard is not None else None
-        self.last_reading: GuardReading | None = None
+        self.approved_reading: GuardReading | None = None
+        if (found := self.guard_range) is not None:
+            self.approved_reading = GuardReading(found.auroc, found.mean_score, None)
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> ProxyOutput:
@@ -138,74 +108,80 @@ class TestTimeAdapter:
         """Image scores [B] of images [B, C, H, W] in 0..1, on any device."""
         return self.outputs(images.to(self._device)).logits.float().softmax(dim=1)[:, 1]
 
-    def step(self, images: Tensor, chosen: Tensor | None = None, predict: bool = True) -> Step:
+    def step(
+        self, images: Tensor, chosen: Tensor | None = None, predict: bool = True, digest: str | None = None
+    ) -> Step:
         """Adapt on a batch.
 
         Args:
             images: [B, C, H, W] in 0..1, at least one.
             chosen: bool [B], the images that the loss sees; all where None. Where none is chosen nothing changes.
-            predict: False skips the outputs that only :class:`Step` needs; then ``after`` may be ``before``.
+            predict: False skips the outputs that only :class:`Step` needs.
+            digest: :func:`~vitad_med.adaptation.audit.batch_digest` of the images, where the caller has it.
         """
         number = self.tally.batches
         self.tally.batches += 1
+        record = partial(self._done, number, images, digest)
         seen = images if chosen is None else images[chosen]
         if self.method is None or len(seen) == 0:
-            before = self.outputs(images)
-            reason = None if self.method is None else "no image of this batch takes part"
-            return self._done(number, images, before, before, None, None, True, reason)
+            same = self.outputs(images)
+            return record(same, same, None, None, "kept", "no image of this batch takes part" if self.method else None)
         loss, before = self._gradient(self.method, seen, images, number, predict)
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.clip_norm))
-        reason = _not_finite(loss, norm)
-        reading = None
-        taken_back = 0
-        kept = reason is None
-        if reason is None:
-            self.optimizer.step()
-            self.tally.updates += 1
-            self._unread += 1
-            if self.guard is not None and self._unread >= self.guard_interval:
-                reading, taken_back = self._ask(self.guard)
-                reason = reading.reason
-                kept = taken_back == 0
-        self.tally.rolled_back += not kept
+        if reason := _not_finite(loss, norm):
+            self.tally.skipped += 1
+            lost = self._take_back() if self.guard is not None and self.guard_mode == "rollback" else 0
+            after = self.outputs(images) if predict and lost else before
+            return record(before, after, loss, norm, "rolled_back" if lost else "skipped", reason)
+        self.optimizer.step()
+        self.tally.updates += 1
+        self._unread += 1
+        reading, lost = None, 0
+        if self.guard is not None and self._unread >= self.guard_interval:
+            reading, lost = self._ask(self.guard)
         # Taking back several updates leads behind the state that ``before`` is of.
-        after = self.outputs(images) if predict and (kept or taken_back > 1) else before
-        return self._done(number, images, before, after, loss, norm, kept, reason, reading)
+        after = self.outputs(images) if predict and lost != 1 else before
+        decision: Decision = "rolled_back" if lost else "kept"
+        return record(before, after, loss, norm, decision, reading.reason if reading else None, reading)
 
     def _gradient(
         self, method: Method, seen: Tensor, images: Tensor, number: int, predict: bool
-    ) -> tuple[float, ProxyOutput]:
+    ) -> tuple[float, ProxyOutput | None]:
         """Gradients of the loss, its value, and the outputs of the whole batch from before the update."""
         self.optimizer.zero_grad(set_to_none=True)
         # On a CPU fused attention's backward pass is the slower one at few tokens. At many, plain attention is, and it
         # keeps the N x N matrices of all blocks (benchmarks/adaptation.py).
         tokens = (images.shape[-2] // patch_size(self.network.encoder)) ** 2
-        use_fused_attention(self.network.encoder, self._device.type != "cpu" or tokens > PLAIN_TOKENS)
-        with torch.enable_grad():
+        fused = self._device.type != "cpu" or tokens > PLAIN_TOKENS
+        with attention_kernel(self.network.encoder, fused), torch.enable_grad():
             with self.autocast():
                 loss, output = method.loss(self.network, seen, number)
             if torch.isfinite(loss):
                 loss.backward()
-        use_fused_attention(self.network.encoder, True)
         if output is None or len(seen) < len(images):
-            output = self.outputs(images if predict else images[:1])
-        return float(loss.detach()), ProxyOutput(*(part.detach() for part in output))
+            output = self.outputs(images) if predict else None
+        return float(loss.detach()), output and ProxyOutput(*(part.detach() for part in output))
+
+    def _take_back(self) -> int:
+        """Return to the last approved state; how many updates that undoes."""
+        lost, self._unread = self._unread, 0
+        if lost:
+            self._approved.restore()
+            self.tally.rolled_back += 1
+            self.tally.undone += lost
+        return lost
 
     def _ask(self, guard: Guard) -> tuple[GuardReading, int]:
         """What the guard reads of the updates since it last looked, and how many of them it took back: all or none."""
         reading = guard.read(self.score)
-        self.last_reading = reading
         self.tally.readings += 1
         self.tally.alarms += reading.reason is not None
-        taken_back = 0
-        if reading.reason is None or self.guard_mode == "observe":
-            self._approved.take()
-        else:
-            taken_back = self._unread
-            self.tally.undone += taken_back
-            self._approved.restore()
+        if reading.reason is not None and self.guard_mode != "observe":
+            return reading, self._take_back()
+        self._approved.take()
+        self.approved_reading = reading
         self._unread = 0
-        return reading, taken_back
+        return reading, 0
 
     def _to_source(self) -> None:
         self._source.restore()
@@ -216,42 +192,40 @@ class TestTimeAdapter:
         self,
         number: int,
         images: Tensor,
-        before: ProxyOutput,
-        after: ProxyOutput,
+        digest: str | None,
+        before: ProxyOutput | None,
+        after: ProxyOutput | None,
         loss: float | None,
         norm: float | None,
-        kept: bool,
+        decision: Decision,
         reason: str | None,
         reading: GuardReading | None = None,
     ) -> Step:
         if self.audit is not None:
-            anomalous = int((before.logits.argmax(dim=1) == 1).sum())
             self.audit.step(
                 step=number,
-                batch=batch_digest(images),
+                batch=batch_digest(images) if digest is None else digest,
                 images=len(images),
-                pseudo_classes=(len(before.logits) - anomalous, anomalous),
+                pseudo_classes=None if before is None else _pseudo_classes(before),
                 loss=loss,
                 gradient_norm=norm,
-                kept=kept,
+                decision=decision,
                 guard=reading,
                 reason=reason,
             )
         if self.episodic and self.method is not None:
             self._to_source()
-        return Step(before, after, loss, kept, reason)
+        return Step(before, after, loss, decision, reason)
 
     def close(self) -> None:
-        """Read the guard once more if updates were made since it last looked, and take them back if need be."""
-        if self.guard is None or self._unread == 0:
-            return
-        reading, taken_back = self._ask(self.guard)
-        self.tally.rolled_back += taken_back > 0
-        if self.audit is not None:
-            figures = {"auroc": reading.auroc, "mean_score": reading.mean_score}
-            self.audit.write(
-                "last_reading", guard=figures, decision="rolled_back" if taken_back else "kept", reason=reading.reason
-            )
+        """End of the stream: read the guard once more if updates were made since it last looked, and take them back if
+        need be; let those parameters learn again that could before."""
+        if self.guard is not None and self._unread:
+            reading, lost = self._ask(self.guard)
+            if self.audit is not None:
+                self.audit.last_reading(reading, "rolled_back" if lost else "kept")
+        for parameter, learned in self._learned.items():
+            parameter.requires_grad_(learned)
 
     def reset(self) -> None:
         """Restore the source model bit for bit and forget the momentum."""
@@ -267,6 +241,7 @@ class TestTimeAdapter:
             "approved": self._approved.state_dict(),
             "unread": self._unread,
             "tally": vars(self.tally),
+            "approved_reading": None if self.approved_reading is None else asdict(self.approved_reading),
         }
         return copy.deepcopy(state)
 
@@ -279,6 +254,14 @@ class TestTimeAdapter:
         self._approved.load_state_dict(state["approved"])
         self._unread = int(state["unread"])
         self.tally = Tally(**state["tally"])
+        reading = state["approved_reading"]
+        self.approved_reading = None if reading is None else GuardReading(**reading)
+
+
+def _pseudo_classes(output: ProxyOutput) -> tuple[int, int]:
+    """How many images the model takes for normal and for anomalous."""
+    anomalous = int((output.logits.argmax(dim=1) == 1).sum())
+    return len(output.logits) - anomalous, anomalous
 
 
 def _not_finite(loss: float, norm: float) -> str | None:

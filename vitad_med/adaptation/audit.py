@@ -24,6 +24,8 @@ from vitad_med.errors import DataError, StorageError
 SCHEMA = "vitad_med/audit/1"
 DAMAGED = "damaged"
 
+Decision = Literal["kept", "skipped", "rolled_back"]
+"""Of an update: kept; not made, because it could not be; or taken back, with those that the guard had not yet seen."""
 Event = Literal["start", "step", "resume", "reset", "last_reading", "finish"]
 
 
@@ -80,25 +82,25 @@ class AuditLog:
         step: int,
         batch: str,
         images: int,
-        pseudo_classes: tuple[int, int],
+        pseudo_classes: tuple[int, int] | None,
         loss: float | None,
         gradient_norm: float | None,
-        kept: bool,
+        decision: Decision,
         guard: GuardReading | None = None,
         reason: str | None = None,
     ) -> None:
         """Append the line of one update.
 
         Args:
-            step: number of the update, from 1.
+            step: number of the batch, from 0.
             batch: :func:`batch_digest` of its images.
             images: number of its images.
-            pseudo_classes: how many of them the model took for normal and for anomalous.
-            loss: before the update; None where there was no update.
+            pseudo_classes: how many of them the model took for normal and for anomalous; None where it was not asked.
+            loss: before the update; None where nothing was minimised.
             gradient_norm: before clipping; None likewise.
-            kept: False where weights and optimizer were rolled back.
+            decision: what became of the update.
             guard: the guard's reading after the update, None where it was not read in this step.
-            reason: why the update was, or in observation would have been, undone; the guard's own by default.
+            reason: why the update was not kept, or in observation would not have been; the guard's own by default.
 
         Raises:
             StorageError: as :meth:`write`.
@@ -108,13 +110,21 @@ class AuditLog:
             step=step,
             batch=batch,
             images=images,
-            pseudo_classes={"normal": pseudo_classes[0], "anomalous": pseudo_classes[1]},
+            pseudo_classes=pseudo_classes and {"normal": pseudo_classes[0], "anomalous": pseudo_classes[1]},
             loss=loss,
             gradient_norm=gradient_norm,
-            guard=None if guard is None else {"auroc": guard.auroc, "mean_score": guard.mean_score},
-            decision="kept" if kept else "rolled_back",
+            guard=None if guard is None else _figures(guard),
+            decision=decision,
             reason=guard.reason if reason is None and guard is not None else reason,
         )
+
+    def last_reading(self, guard: GuardReading, decision: Decision) -> None:
+        """Append the line of a reading after the last batch, of the updates that the guard had not yet seen.
+
+        Raises:
+            StorageError: as :meth:`write`.
+        """
+        self.write("last_reading", guard=_figures(guard), decision=decision, reason=guard.reason)
 
 
 def read_audit(path: str | Path) -> list[dict[str, Any]]:
@@ -134,6 +144,10 @@ def read_audit(path: str | Path) -> list[dict[str, Any]]:
         ) from error
     lines = raw.removesuffix(b"\n").split(b"\n") if raw else []
     return [_parsed(line, number) for number, line in enumerate(lines, start=1)]
+
+
+def _figures(guard: GuardReading) -> dict[str, float]:
+    return {"auroc": guard.auroc, "mean_score": guard.mean_score}
 
 
 def _parsed(line: bytes, number: int) -> dict[str, Any]:

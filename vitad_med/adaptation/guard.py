@@ -1,7 +1,8 @@
 """Does a model that adapts itself still do what the source model did? Held images answer before and after an update.
 
-Nothing is known about the images of the stream, so an update is judged on others: normal images whose patients took no
-part in training, statistics or calibration, and one synthetic anomaly of each. The range in which their figures may
+Nothing is known about the images of the stream, so an update is judged on others: normal images whose patients are
+unknown to the statistics and to a calibration (whoever gives them answers for pre-training and the choice of the model,
+which no file records), and one synthetic anomaly of each. The range in which their figures may
 move is the source model's own sampling error, from the patient-clustered bootstrap of
 :mod:`vitad_med.metrics.bootstrap`: a model that moves further has changed by more than the choice of the held patients
 could explain. The guard is this project's; the papers have none.
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitad_med.data.intensity import to_unit_range
+from vitad_med.digests import state_digest
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.metrics.bootstrap import MINIMUM_PATIENTS, interval, logit_interval, patient_weights
 from vitad_med.metrics.checks import as_numpy
@@ -45,6 +47,7 @@ class GuardRange:
         images: normal images, as many synthetic ones.
         patients: their patients.
         replicates, seed: of the bootstrap.
+        images_digest: of the pixels of all held images, synthetic ones included.
     """
 
     auroc: float
@@ -57,6 +60,7 @@ class GuardRange:
     patients: int
     replicates: int
     seed: int
+    images_digest: str
 
     @property
     def few(self) -> bool:
@@ -137,6 +141,7 @@ class Guard:
         self.replicates = replicates
         self.seed = seed
         self.batch_size = batch_size
+        self.digest = state_digest({"normals": normals, "synthetic": synthetic})
         self.range: GuardRange | None = None
 
     def calibrate(self, score: Scores) -> GuardRange:
@@ -169,6 +174,7 @@ class Guard:
             patients=self.patient_count,
             replicates=self.replicates,
             seed=self.seed,
+            images_digest=self.digest,
         )
         return self.range
 

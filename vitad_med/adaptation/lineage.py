@@ -23,7 +23,7 @@ SCHEMA = "vitad_med/lineage/1"
 MODEL = "model.pt"
 LINEAGE = "lineage.json"
 
-_COUNTS = ("steps", "kept", "rolled_back")
+_COUNTS = ("updates", "kept", "undone")
 _TEXTS = ("source_digest", "method", "mode", "adapted_digest", "created", "software")
 _OPTIONAL_TEXTS = ("statistics_digest", "data_digest", "audit_digest")
 
@@ -37,8 +37,8 @@ class Lineage:
         method: ``alignment``, ``tent``, ...
         mode: ``online``, ``transductive`` or ``episodic``.
         settings: what changes the result, plain values.
-        steps: updates tried.
-        kept, rolled_back: what became of them.
+        updates: made.
+        kept, undone: what became of them.
         statistics_digest: of the source statistics, None for a method without.
         data_digest: of the stream's cases and their files.
         audit_digest: SHA-256 of the audit file when the model was saved (:func:`vitad_med.digests.file_digest`).
@@ -52,9 +52,9 @@ class Lineage:
     method: str
     mode: str
     settings: Mapping[str, Any]
-    steps: int
+    updates: int
     kept: int
-    rolled_back: int
+    undone: int
     statistics_digest: str | None = None
     data_digest: str | None = None
     audit_digest: str | None = None
@@ -166,6 +166,6 @@ def _check(path: Path, lineage: Lineage) -> None:
         value = getattr(lineage, name)
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         require(whole, name, "a whole number of at least 0")
-    require(lineage.kept + lineage.rolled_back <= lineage.steps, "steps", "at least kept + rolled_back")
+    require(lineage.kept + lineage.undone == lineage.updates, "updates", "kept + undone")
     require(isinstance(lineage.settings, dict), "settings", "an object")
     require(isinstance(lineage.guard, (dict, type(None))), "guard", "an object or null")

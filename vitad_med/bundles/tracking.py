@@ -57,6 +57,8 @@ class TrackingHandler(MLFlowHandler):
         metrics_file: metrics document (schema vitad_med/metrics/2) to log at the end.
         figures_file: JSON object whose real numbers are logged at the end under their own names.
         pictures: files or folders to log at the end.
+        further_metrics: name to another metrics document; its numbers and its file are logged under that name.
+        files: further files to log at the end, each in a folder of its own folder's name unless that is the output's.
     """
 
     default_tracking_params: list[str] = []  # noqa: RUF012 - MONAI's name and type; epochs are among the parameters
@@ -76,6 +78,8 @@ class TrackingHandler(MLFlowHandler):
         metrics_file: Path | None = None,
         figures_file: Path | None = None,
         pictures: Sequence[Path] = (),
+        further_metrics: Mapping[str, Path] | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         with key_decides():
             super().__init__(
@@ -93,6 +97,9 @@ class TrackingHandler(MLFlowHandler):
         self.config = config
         self.metrics_file = metrics_file
         self.figures_file = figures_file
+        self.further_metrics = dict(further_metrics or {})
+        self.files = list(files)
+        self.output_dir = output_dir
 
     def start(self, engine: Engine) -> None:
         """Open the run; a resumed engine (its epoch is above 0) continues the run of this folder.
@@ -119,11 +126,18 @@ class TrackingHandler(MLFlowHandler):
         self._try(self._log_metrics, flat_numbers(engine.state.metrics), step=engine.state.epoch)
 
     def complete(self, engine: Engine | None = None) -> None:
-        """Log the metrics document, the other figures and the pictures."""
+        """Log the metrics documents, the other figures, the pictures and the files."""
         if self.metrics_file is not None and self.metrics_file.is_file():
             self._try(self._log_document, self.metrics_file, document_numbers)
         if self.figures_file is not None and self.figures_file.is_file():
             self._try(self._log_document, self.figures_file, flat_numbers)
+        for name, document in self.further_metrics.items():
+            if document.is_file():
+                self._try(self._log_document, document, document_numbers, name)
+        for file in self.files:
+            if file.is_file():
+                folder = None if file.parent == self.output_dir else file.parent.name
+                self._try(self.client.log_artifact, self._run_id, str(file), folder)
         for path in self._parse_artifacts():
             self._try(self.client.log_artifact, self._run_id, path, "pictures")
 
@@ -136,9 +150,12 @@ class TrackingHandler(MLFlowHandler):
         if self.cur_run is not None:
             self._try(self.client.set_terminated, self._run_id, STATUS[RunStatus.KILLED])
 
-    def _log_document(self, path: Path, numbers_of: Callable[[Mapping[str, Any]], dict[str, float]]) -> None:
-        self._log_metrics(numbers_of(json.loads(path.read_text(encoding="utf-8"))), step=0)
-        self.client.log_artifact(self._run_id, str(path))
+    def _log_document(
+        self, path: Path, numbers_of: Callable[[Mapping[str, Any]], dict[str, float]], name: str | None = None
+    ) -> None:
+        found = numbers_of(json.loads(path.read_text(encoding="utf-8")))
+        self._log_metrics({f"{name}/{key}" if name else key: value for key, value in found.items()}, step=0)
+        self.client.log_artifact(self._run_id, str(path), name)
 
     def _new_params(self, epoch: int) -> dict[str, str]:
         """MLflow writes a parameter once: a resumed run adds the changed ones only, under a name that says so."""
@@ -187,6 +204,8 @@ def track(
     metrics_file: str | Path | None = None,
     figures_file: str | Path | None = None,
     pictures: Sequence[str | Path] = (),
+    further_metrics: Mapping[str, str | Path] | None = None,
+    files: Sequence[str | Path] = (),
     experiment: str | None = None,
     run_name: str | None = None,
 ) -> TrackingHandler | None:
@@ -202,6 +221,8 @@ def track(
         metrics_file: metrics document to log at the end.
         figures_file: JSON object of further figures to log at the end.
         pictures: files or folders to log at the end.
+        further_metrics: name to another metrics document, logged under that name.
+        files: further files to log at the end; nothing in them may name a patient or a path.
         experiment: MLflow experiment; None is the bundle's name.
         run_name: name of the run; None is ``kind``.
 
@@ -236,6 +257,8 @@ def track(
         metrics_file=None if metrics_file is None else Path(metrics_file),
         figures_file=None if figures_file is None else Path(figures_file),
         pictures=[Path(path) for path in pictures],
+        further_metrics={name: Path(path) for name, path in (further_metrics or {}).items()},
+        files=[Path(path) for path in files],
     )
 
 

@@ -30,6 +30,7 @@ from vitad_med.engines.adaptation_progress import AdaptationProgress, StoredStep
 from vitad_med.engines.adaptation_stream import StreamSampler
 from vitad_med.engines.progress import Progress
 from vitad_med.errors import ConfigError
+from vitad_med.metrics.bootstrap import MINIMUM_PATIENTS
 from vitad_med.outputs import AnomalyOutput, ProxyOutput
 
 Mode = Literal["online", "transductive", "episodic"]
@@ -123,8 +124,10 @@ class AdaptingInferer(Inferer):
             assert index is not None
             chosen = self.localized[index.cpu()].to(inputs.device)
         began = time.perf_counter()
-        step = self.adapter.step(inputs, chosen)
+        step = self.adapter.step(inputs, chosen, digest=digest)
         self.seconds.append(time.perf_counter() - began)
+        assert step.before is not None  # predictions were asked for
+        assert step.after is not None
         source = step.before if self.adapter.method is None else self._source_outputs(inputs)
         made = StoredStep(digest, step.before, step.after, _scores(source))
         if self.progress is not None:
@@ -177,7 +180,8 @@ class AdaptationTrainer(SupervisedTrainer):
         self.seconds.append(time.perf_counter() - began)
         if self.progress is not None:
             self.progress.add(None)
-        return {"monitors": {"loss": float("nan") if step.loss is None else step.loss, "kept": float(step.kept)}}
+        loss = float("nan") if step.loss is None else step.loss
+        return {"monitors": {"loss": loss, "kept": float(step.decision == "kept")}}
 
 
 class Adaptation:
@@ -227,7 +231,12 @@ class Adaptation:
                 limits.mean_high,
             )
             if limits.few:
-                logger.warning("guard: with %d patients its range is wide: only a collapse leaves it", limits.patients)
+                logger.warning(
+                    "guard: %d patients are too few for a guard: only a collapse leaves so wide a range; give it "
+                    "normal images of at least %d patients (guard_data, guard_dataset_dir, guard_section)",
+                    limits.patients,
+                    MINIMUM_PATIENTS,
+                )
         if self.inferer.mode != "transductive":
             return
         sampler = self.trainer.sampler
@@ -240,7 +249,7 @@ class Adaptation:
     def finish(self, _: Engine) -> None:
         """Last look of the guard, the summary, and no more traces of an unfinished run."""
         self.adapter.close()
-        tally, reading, limits = self.adapter.tally, self.adapter.last_reading, self.adapter.guard_range
+        tally, reading, limits = self.adapter.tally, self.adapter.approved_reading, self.adapter.guard_range
         seconds = sorted(self.trainer.seconds or self.inferer.seconds)
         content = {
             "schema": "vitad_med/adaptation/1",
@@ -248,7 +257,7 @@ class Adaptation:
             **vars(tally),
             "rollback_rate": tally.rolled_back / tally.batches if tally.batches else None,
             "alarm_rate": tally.alarms / tally.readings if tally.readings else None,
-            "guard_range": None if limits is None else asdict(limits),
+            "guard_range": None if limits is None else asdict(limits) | {"too_few_patients": limits.few},
             "guard_last": None if reading is None else {"auroc": reading.auroc, "mean_score": reading.mean_score},
             "median_seconds_per_batch": round(seconds[len(seconds) // 2], 4) if seconds else None,
         }
@@ -256,7 +265,14 @@ class Adaptation:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if self.adapter.audit is not None:
             self.adapter.audit.write("finish", **vars(tally))
-        logger.info("%d batches, %d updates, %d times rolled back", tally.batches, tally.updates, tally.rolled_back)
+        logger.info(
+            "%d batches, %d updates made, %d of them undone in %d roll-backs, %d skipped",
+            tally.batches,
+            tally.updates,
+            tally.undone,
+            tally.rolled_back,
+            tally.skipped,
+        )
 
 
 def localized_flags(cases: Sequence[Any], adapt_on: str) -> Tensor | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from vitad_med.adaptation.adapter import TestTimeAdapter
 from vitad_med.checkpoint import load_checkpoint, save_checkpoint
 from vitad_med.engines.checkpointing import check_same_settings
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.outputs import ProxyOutput
 
 STATE = "state.pt"
@@ -93,6 +93,7 @@ class AdaptationProgress:
         self._steps: list[StoredStep] = []
         self._done = 0  # batches behind us
         self._written = 0  # of which are on disk
+        self._outputs = 0  # whose outputs are on disk: all of them, or none where none are kept
         self._pending: list[dict[str, Any]] = []
         self._last = time.monotonic()
 
@@ -104,6 +105,7 @@ class AdaptationProgress:
 
         Raises:
             ConfigError: it had other settings.
+            WeightsError: its files are damaged or incomplete.
         """
         path = self.folder / STATE
         if not self.resume or not path.is_file():
@@ -119,7 +121,14 @@ class AdaptationProgress:
                 file.unlink()
             elif first == len(self._steps):
                 self._steps += [StoredStep.of(step) for step in load_checkpoint(file)["steps"]]
-        logger.info("resuming after batch %d", self._done)
+        if len(self._steps) != content["outputs"]:
+            raise WeightsError(
+                f"'{self.folder}' holds the outputs of {len(self._steps)} batches, but '{STATE}' knows of "
+                f"{content['outputs']}: files of the unfinished adaptation are missing; give --resume False to begin "
+                "anew"
+            )
+        self._outputs = len(self._steps)
+        logger.info("resuming after %d batches", self._done)
         return self._done
 
     def stored(self, number: int, batch: str) -> StoredStep | None:
@@ -151,7 +160,13 @@ class AdaptationProgress:
         if self._pending:
             name = OUTPUTS.format(first=self._written, last=self._done - 1)
             save_checkpoint(self.folder / name, {"steps": self._pending})
-        content = {"done": self._done, "settings": self.settings, "adapter": self.adapter.state_dict()}
+            self._outputs += len(self._pending)
+        content = {
+            "done": self._done,
+            "outputs": self._outputs,
+            "settings": self.settings,
+            "adapter": self.adapter.state_dict(),
+        }
         save_checkpoint(self.folder / STATE, content)
         self._pending = []
         self._written = self._done

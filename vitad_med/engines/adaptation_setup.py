@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from torch import Tensor
 
 from vitad_med.adaptation.adapter import TestTimeAdapter
@@ -41,6 +42,7 @@ from vitad_med.reproducibility import generator
 from vitad_med.synthesis import SyntheticScheme
 
 __all__ = [
+    "SaveAdapted",
     "autocast",
     "create_guard",
     "evaluation_stream",
@@ -48,7 +50,7 @@ __all__ = [
     "localized_flags",
     "other",
     "prepare_stream",
-    "save_result",
+    "source_cases",
     "source_statistics",
     "source_views",
     "title",
@@ -77,7 +79,10 @@ def source_statistics(
             pipeline.
     """
     if method != "alignment" and not Path(path).is_file():
-        logger.info("no statistics file: whether guard patients took part in training is not checked")
+        logger.warning(
+            "no file 'statistics': the guard's patients cannot be compared with those of training; "
+            "`vitad-med stats` makes it"
+        )
         return None
     statistics = read_statistics(path)
     side = image_size // patch_size(network.encoder)
@@ -159,7 +164,7 @@ def create_guard(
     return Guard(pairs.normals, pairs.synthetic, patients, level, replicates, seed, batch_size)
 
 
-def source_views(
+def source_cases(
     method: str,
     *,
     data: str,
@@ -167,6 +172,16 @@ def source_views(
     val_fraction: float,
     split_seed: int,
     options: Mapping[str, Any],
+) -> list[Case]:
+    """The training normals of the method ``continued``; none for other methods."""
+    if method != "continued":
+        return []
+    return read_cases(data, dataset_dir, "train", val_fraction=val_fraction, split_seed=split_seed, **options)
+
+
+def source_views(
+    cases: Sequence[Case],
+    *,
     scorer: Scorer,
     synthesis: SyntheticScheme,
     image_size: int,
@@ -175,10 +190,9 @@ def source_views(
     seed: int,
     cache_dir: str | Path | None,
 ) -> SourceViews | None:
-    """Batches of the control: half training normals, half their synthetic copies, whole; None for other methods."""
-    if method != "continued":
+    """Batches of the control: half training normals, half their synthetic copies, whole; None without cases."""
+    if not cases:
         return None
-    cases = read_cases(data, dataset_dir, "train", val_fraction=val_fraction, split_seed=split_seed, **options)
     array = ImageArray(resized_array(cases, image_size, cache_dir, channels), [str(c.image_path) for c in cases])
     task = ProxyTask(scorer, synthesis, replace(WHOLE, global_size=image_size), UNCHANGED, seed, crop_label="mask")
     half = min(max(1, batch_size // 2), len(array))
@@ -225,38 +239,65 @@ def title(mode: str, predict: str, chosen: bool) -> str:
     return "After the update on each batch" if after else "Before the update on each batch"
 
 
-def save_result(
-    adapter: TestTimeAdapter,
-    output_dir: str | Path,
-    *,
-    bundle_root: str | Path,
-    weights: str | Path,
-    model_digest: str,
-    mode: str,
-    settings: Mapping[str, Any],
-    statistics: SourceStatistics | None,
-    data: str,
-) -> None:
-    """Write the adapted model and its lineage to ``<output_dir>/adapted``; nothing where no model was adapted.
+class SaveAdapted:
+    """MONAI handler: the adapted model and its lineage in ``<output_dir>/adapted``; nothing where no model was adapted.
 
     Episodic adaptation ends where it began, and ``none`` never left: neither has a model of its own.
+
+    Args:
+        adapter: whose network is saved.
+        output_dir: of the results.
+        bundle_root: of the source bundle, which must not change.
+        weights: file of the source model.
+        model_digest: of the source model.
+        settings: what changes the result, plain values; ``mode`` among them.
+        statistics: of the source, None without.
+        data: digest of the stream's cases and their files.
     """
-    folder = Path(output_dir) / "adapted"
-    if adapter.method is None or mode == "episodic":
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    tally, limits, audit = adapter.tally, adapter.guard_range, adapter.audit
-    record = Lineage(
-        source_digest=model_digest,
-        method=adapter.method.name,
-        mode=mode,
-        settings=settings,
-        steps=tally.updates,
-        kept=tally.updates - tally.undone,
-        rolled_back=tally.undone,
-        statistics_digest=None if statistics is None else statistics.digest,
-        data_digest=data,
-        audit_digest=None if audit is None else file_digest(audit.path),
-        guard=None if limits is None else asdict(limits),
-    )
-    save_adapted(folder, adapter.network, record, weights, bundle_root)
+
+    def __init__(
+        self,
+        adapter: TestTimeAdapter,
+        output_dir: str | Path,
+        *,
+        bundle_root: str | Path,
+        weights: str | Path,
+        model_digest: str,
+        settings: Mapping[str, Any],
+        statistics: SourceStatistics | None,
+        data: str,
+    ) -> None:
+        self.adapter = adapter
+        self.folder = Path(output_dir) / "adapted"
+        self.bundle_root = bundle_root
+        self.weights = weights
+        self.source_digest = model_digest
+        self.settings = dict(settings)
+        self.statistics_digest = None if statistics is None else statistics.digest
+        self.data = data
+
+    def attach(self, engine: Engine) -> None:
+        """Register after the handler that ends the adaptation and before the one that tracks files."""
+        engine.add_event_handler(Events.COMPLETED, self.save)
+
+    def save(self, _: Engine | None = None) -> None:
+        """Write model and lineage."""
+        adapter = self.adapter
+        if adapter.method is None or self.settings["mode"] == "episodic":
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        tally, limits, audit = adapter.tally, adapter.guard_range, adapter.audit
+        record = Lineage(
+            source_digest=self.source_digest,
+            method=adapter.method.name,
+            mode=self.settings["mode"],
+            settings=self.settings,
+            updates=tally.updates,
+            kept=tally.updates - tally.undone,
+            undone=tally.undone,
+            statistics_digest=self.statistics_digest,
+            data_digest=self.data,
+            audit_digest=None if audit is None else file_digest(audit.path),
+            guard=None if limits is None else asdict(limits),
+        )
+        save_adapted(self.folder, adapter.network, record, self.weights, self.bundle_root)

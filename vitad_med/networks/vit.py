@@ -6,6 +6,8 @@ one block is needed, so it is computed apart from that block's own query, key an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +86,18 @@ def use_fused_attention(vit: VisionTransformer, fused: bool) -> None:
     """
     for block in blocks(vit):
         block.attn.fused_attn = fused
+
+
+@contextmanager
+def attention_kernel(vit: VisionTransformer, fused: bool) -> Iterator[None]:
+    """:func:`use_fused_attention` for as long as the context lasts; then each block is as it was."""
+    before = [block.attn.fused_attn for block in blocks(vit)]
+    use_fused_attention(vit, fused)
+    try:
+        yield
+    finally:
+        for block, former in zip(blocks(vit), before, strict=True):
+            block.attn.fused_attn = former
 
 
 def head_count(vit: VisionTransformer) -> int:
