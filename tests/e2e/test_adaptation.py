@@ -236,8 +236,9 @@ def test_after_an_interruption_it_goes_on_to_the_same_result(
     assert (tmp_path / "out" / "unfinished" / "state.pt").is_file()
 
     # Other settings are refused; the same ones go on.
-    with pytest.raises(VitadError, match="--resume False"):
-        adapt(**options, seed=9)
+    for key, value in (("seed", 9), ("split_seed", 1), ("dice_weight", 0.1)):
+        with pytest.raises(VitadError, match=f"{key}: .*--resume False"):
+            adapt(**options, **{key: value})
     out = adapt(**options)
     assert "resume" in [line["event"] for line in read_audit(audit)]
     one, two = (load_checkpoint(folder / "adapted" / "model.pt") for folder in (whole, out))

@@ -85,3 +85,6 @@ def test_saved_model_loads_and_another_architecture_is_refused(network: ProxyNet
     wider = ProxyNetwork(weights="none", image_size=32, head_hidden=32, head_bottleneck=8)
     with pytest.raises(WeightsError, match=r"model.pt' does not fit this network: 'head.trunk"):
         load_model(tmp_path / "model.pt", wider)
+    larger = ProxyNetwork(weights="none", image_size=64, head_hidden=16, head_bottleneck=8)
+    with pytest.raises(WeightsError, match="another image size: it has 5 position embeddings, this network 17; set"):
+        load_model(tmp_path / "model.pt", larger)

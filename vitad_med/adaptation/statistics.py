@@ -121,6 +121,18 @@ class SourceStatistics:
             )
         return self.squares / divisor[:, None]
 
+    def check_model(self, model_digest: str) -> None:
+        """Refuse statistics of another model; enough where only their patients are asked for.
+
+        Raises:
+            WeightsError: of another model.
+        """
+        if self.model_digest != model_digest:
+            raise WeightsError(
+                f"the source statistics are of another model, {short(self.model_digest)} there and "
+                f"{short(model_digest)} here: {REMEDY}"
+            )
+
     def check(
         self, model_digest: str, pipeline: Mapping[str, Any], renormalise_rows: bool, grid: tuple[int, int]
     ) -> None:
@@ -130,11 +142,7 @@ class SourceStatistics:
             WeightsError: of another model.
             ConfigError: of another image size, pipeline or reading of the attention matrix; names the key.
         """
-        if self.model_digest != model_digest:
-            raise WeightsError(
-                f"the source statistics are of another model, {short(self.model_digest)} there and "
-                f"{short(model_digest)} here: {REMEDY}"
-            )
+        self.check_model(model_digest)
         if self.grid != tuple(grid):
             raise ConfigError(
                 f"the source statistics are of {self.grid[0]} x {self.grid[1]} patches (image_size {self.image_size}), "

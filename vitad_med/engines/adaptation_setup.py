@@ -74,6 +74,8 @@ def source_statistics(
 ) -> SourceStatistics | None:
     """Statistics of the training images, checked against the model; None where no method needs them and none are there.
 
+    Of a method that aligns nothing only the patients are of use, so that image size and pipeline may be others.
+
     Raises:
         DataError, ConfigError, WeightsError: missing where they are needed, damaged, or of another model, image size or
             pipeline.
@@ -85,6 +87,9 @@ def source_statistics(
         )
         return None
     statistics = read_statistics(path)
+    if method != "alignment":
+        statistics.check_model(model_digest)
+        return statistics
     side = image_size // patch_size(network.encoder)
     statistics.check(model_digest, pipeline, renormalise_rows, (side, side))
     return statistics

@@ -44,6 +44,11 @@ def load_model(path: str | Path, network: nn.Module) -> str:
     state = load_checkpoint(Path(path))
     own = network.state_dict()
     wrong = [n for n in own if n not in state or state[n].shape != own[n].shape] + [n for n in state if n not in own]
+    if [name.rpartition(".")[2] for name in wrong] == ["pos_embed"] and wrong[0] in state:
+        raise WeightsError(
+            f"'{path}' was trained at another image size: it has {len(state[wrong[0]][0])} position embeddings, this "
+            f"network {len(own[wrong[0]][0])}; set image_size as in its training"
+        )
     if wrong:
         raise WeightsError(
             f"'{path}' does not fit this network: '{wrong[0]}' and {len(wrong) - 1} other tensors are missing, unknown "
