@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from vitad_med.errors import ConfigError
-from vitad_med.experiments import Plan, read_experiment
+from vitad_med.experiments import Plan, plan, read_experiment
 from vitad_med.experiments.reading import merged
 
 Write = Callable[[dict[str, Any]], Path]
 
+ROOT = Path(__file__).resolve().parents[2]
 PAPER = {"title": "P", "settings": {}, "figures": []}
 
 
@@ -88,13 +89,66 @@ def test_a_file_that_is_no_object_is_refused(repository: Path, text: str, expect
         read_experiment(repository / "x.json")
 
 
-def test_a_file_that_is_absent_or_outside_of_a_repository_is_refused(repository: Path, content: dict[str, Any]) -> None:
+def test_a_file_that_is_absent_is_refused(repository: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_experiment(repository / "absent.json")
-    outside = repository.parent / "outside.json"
-    outside.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match="no clone of the repository"):
-        read_experiment(outside)
+
+
+def outside(repository: Path, content: dict[str, Any]) -> Path:
+    """An experiment file above the small repository, in no clone."""
+    file = repository.parent / "study" / "outside.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_file_outside_of_a_clone_is_read_in_the_current_directory(
+    repository: Path, content: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    file = outside(repository, content)
+    monkeypatch.chdir(repository)
+    made = plan(read_experiment(file if absolute else Path("..") / "study" / file.name), {})
+    step = next(iter(made.steps.values()))
+    assert (step.bundle, step.dataset_dir) == (repository / "bundles" / "tiny", repository / "images")
+    # The same experiment inside the clone is the same steps.
+    assert list(made.steps) == list(plan(read_experiment(write(content)), {}).steps)
+
+
+def test_bundles_that_do_not_lie_in_the_current_directory_are_the_packages(
+    repository: Path, content: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, rows = content["steps"], content["rows"]
+    steps["shipped"] = {"bundle": "bundles/attn_synth", "config": ["evaluate.json", "configs/datasets/mvtec.json"]}
+    content["rows"] = {"shipped": {"steps": ["shipped"], "data": ["first"]}, "low": rows["low"]}
+    content["data"]["first"]["dataset_dir"] = "pictures"
+    file = outside(repository, content)
+    # In the folder of a study there are images alone.
+    monkeypatch.chdir(file.parent)
+    (file.parent / "pictures").mkdir()
+    with pytest.raises(ConfigError, match=r"steps\.train\.bundle is 'bundles/tiny', but there is no bundle") as caught:
+        plan(read_experiment(file.name), {})
+    assert str(file.parent) in str(caught.value)
+    assert str(ROOT) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    steps["train"]["bundle"] = steps["evaluate"]["bundle"] = str(repository / "bundles" / "tiny")
+    file.write_text(json.dumps(content))
+    made = plan(read_experiment(file.name), {})
+    found = {step.name: step for step in made.steps.values()}
+    assert found["shipped"].bundle == ROOT / "bundles" / "attn_synth"
+    assert found["shipped"].files[-1] == ROOT / "configs" / "datasets" / "mvtec.json"
+    assert found["shipped"].dataset_dir == file.parent / "pictures"
+    assert found["train"].bundle == repository / "bundles" / "tiny"
+    assert str(repository) not in json.dumps([step.inputs for step in made.steps.values()])
+
+
+def test_a_file_in_a_clone_takes_nothing_from_elsewhere(
+    repository: Path, content: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content["steps"]["train"]["bundle"] = "bundles/attn_synth"
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=r"there is no bundle of that name in '[^']*repository':"):
+        plan(read_experiment(write(content)), {})
 
 
 def test_scales_merge_deeply() -> None:

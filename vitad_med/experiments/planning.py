@@ -154,8 +154,14 @@ def _planned(
     experiment = made.experiment
     step = experiment.steps[name]
     source = experiment.data[step.data or data]
-    bundle = experiment.root / step.bundle
-    files = tuple(_config_path(experiment.root, bundle, config) for config in (*step.config, *source.config))
+    bundle = experiment.place(step.bundle)
+    if not (bundle / "configs").is_dir():
+        places = " or ".join(f"'{place}'" for place in (experiment.root, experiment.fallback) if place is not None)
+        raise ConfigError(
+            f"'{experiment.file}': steps.{name}.bundle is '{step.bundle}', but there is no bundle of that name in "
+            f"{places}: correct it, or repeat the command in the folder that holds it."
+        )
+    files = tuple(_config_path(experiment, bundle, config) for config in (*step.config, *source.config))
     dataset_dir = _dataset_dir(experiment, source, folders)
     written = experiment.overrides(row, data, name)
     needs = {other: earlier[other] for other in dict.fromkeys(names_in(written)) if other in earlier}
@@ -169,7 +175,7 @@ def _planned(
         raise ConfigError(f"'{experiment.file}': step '{name}' in row '{row.name}' on '{data}': {error}") from None
     compared = _compared(experiment, name, config)
     # An absolute bundle is known by its name: its files are listed below.
-    named = bundle.name if Path(step.bundle).is_absolute() else step.bundle
+    named = bundle.name if Path(step.bundle).expanduser().is_absolute() else step.bundle
     results = {other: f"step:{made.steps[needed].digest}" for other, needed in needs.items()}
     inputs = {
         "bundle": named,
@@ -199,8 +205,8 @@ def _planned(
     )
 
 
-def _config_path(root: Path, bundle: Path, config: str) -> Path:
-    return root / config if "/" in config else bundle / "configs" / config
+def _config_path(experiment: Experiment, bundle: Path, config: str) -> Path:
+    return experiment.place(config) if "/" in config else bundle / "configs" / config
 
 
 def _has_folder(experiment: Experiment, data: Data, folders: Mapping[str, str]) -> bool:
