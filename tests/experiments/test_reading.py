@@ -32,6 +32,8 @@ def changed(content: dict[str, Any], path: str, value: Any) -> None:
         ("schema", "vitad_med/experiment/9", r"schema .* must be 'vitad_med/experiment/1'"),
         ("titel", "x", r"titel is unknown; did you mean 'title'\?"),
         ("title", "", r"title is \"\", but must be text"),
+        ("seeds_vary", 3, r"seeds_vary is 3, but must be text"),
+        ("seeds_vari", "x", r"seeds_vari is unknown; did you mean 'seeds_vary'\?"),
         ("seeds", [0, 0], r"seeds .* different whole numbers"),
         ("seeds", [0.5], r"seeds .* different whole numbers"),
         ("steps.train.bundel", "x", r"steps\.train\.bundel is unknown; did you mean 'bundle'\?"),
@@ -161,8 +163,16 @@ def test_a_scale_changes_what_it_names_and_nothing_else(
     content: dict[str, Any], planned: Callable[..., Plan], write: Write
 ) -> None:
     content["steps"]["train"]["overrides"] |= {"steps": 9, "block#width": 5}
-    content["scales"] = {"small": {"seeds": [7], "steps": {"train": {"overrides": {"steps": 2, "block#width": None}}}}}
+    content["seeds_vary"] = "five trainings"
+    content["scales"] = {
+        "small": {
+            "seeds": [7],
+            "seeds_vary": "one",
+            "steps": {"train": {"overrides": {"steps": 2, "block#width": None}}},
+        }
+    }
     full, small = planned(content), planned(content, scale="small")
+    assert (full.experiment.seeds_vary, small.experiment.seeds_vary) == ("five trainings", "one")
     assert {context.seed for context in full.contexts} == {0, 1}
     assert {context.seed for context in small.contexts} == {7}
     settings = [next(s for s in made.steps.values() if s.name == "train").settings for made in (full, small)]

@@ -126,6 +126,7 @@ class Experiment:
 
     Attributes:
         root: folder that relative names begin at.
+        seeds_vary: what differs between runs with different seeds, for people; None is not told.
         fallback: folder of bundles and configs that do not lie in ``root``; None where there is no other.
     """
 
@@ -136,6 +137,7 @@ class Experiment:
     scale: str | None
     title: str
     question: str
+    seeds_vary: str | None
     columns: Mapping[str, str]
     data: Mapping[str, Data]
     steps: Mapping[str, Step]

@@ -14,7 +14,7 @@ from vitad_med.experiments.document import SCHEMA, Data, Experiment, Metric, Pap
 from vitad_med.experiments.fields import Fields, did_you_mean, read_object
 from vitad_med.experiments.placeholders import OWN
 
-SCALABLE = ("data", "steps", "rows", "seeds")
+SCALABLE = ("data", "steps", "rows", "seeds", "seeds_vary")
 _PLAIN_NAME = re.compile(r"[A-Za-z]\w*")
 _FORMAT = re.compile(r"\.\d[f%]")
 
@@ -101,6 +101,7 @@ def _experiment(file: Path, content: Mapping[str, Any], scale: str | None) -> Ex
         scale=scale,
         title=top.text("title"),
         question=top.text("question"),
+        seeds_vary=top.optional_text("seeds_vary"),
         columns=columns,
         data=data,
         steps=steps,
