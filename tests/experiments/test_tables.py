@@ -223,7 +223,7 @@ def test_tex_is_escaped_and_its_tables_are_whole(grouped: tuple[Plan, Tables, Pa
 def test_every_special_sign_of_tex_is_escaped() -> None:
     assert tex_text('50 % & $1_a {x}#~^\\ \n\u00b1<>|"') == (
         r"50 \% \& \$1\_a \{x\}\#\textasciitilde{}\textasciicircum{}\textbackslash{} $\pm$"
-        r"\textless{}\textgreater{}\textbar{}\textquotedbl{}"
+        r"\textless{}\textgreater{}\textbar{}\symbol{34}"
     )
 
 

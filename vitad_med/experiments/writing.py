@@ -34,7 +34,7 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\symbol{34}",  # \textquotedbl is not in LaTeX's default encoding
     PLUS_MINUS: r"$\pm$",
 }
 _TEX_SIGNS = re.compile("[" + re.escape("".join(_TEX)) + "]")
@@ -100,7 +100,9 @@ def _tex_table(grid: Grid, tables: Tables) -> str:
 
 def tex_text(text: str) -> str:
     """Text on one line in which no sign means anything to LaTeX."""
-    return _TEX_SIGNS.sub(lambda found: _TEX[found[0]], " ".join(text.split()))
+    line = _TEX_SIGNS.sub(lambda found: _TEX[found[0]], " ".join(text.split()))
+    # After a line break or a rule, LaTeX would take these for its option or star.
+    return "{}" + line if line.startswith(("[", "*")) else line
 
 
 def results_csv(experiment: Experiment, results: Sequence[Result]) -> str:
