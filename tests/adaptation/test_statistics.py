@@ -55,7 +55,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_it_reads_back(path: Path) -> None:
-    found, written = read_statistics(path), make()
+    written = make(shards=(f"1/2 {'e' * 64}",))
+    write_statistics(path, written)
+    found = read_statistics(path)
     for field in fields(SourceStatistics):
         one, two = getattr(found, field.name), getattr(written, field.name)
         assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two, field.name
@@ -125,6 +127,57 @@ def test_nothing_counts_twice() -> None:
         merge_statistics([merged, replace(half, **unnamed)])
     with pytest.raises(DataError, match="no statistics to merge"):
         merge_statistics([])
+
+
+UNNAMED: dict[str, Any] = {"patients": frozenset[str](), "naming": ("unkeyed",)}
+LIST, OTHER = "e" * 64, "f" * 64
+
+
+def test_shards_of_one_list_are_merged_without_names() -> None:
+    parts = [make(slice(10 * k, 10 * k + 10), shards=(f"{k + 1}/4 {LIST}",), **UNNAMED) for k in range(4)]
+    merged = merge_statistics([merge_statistics(parts[2:]), merge_statistics(parts[:2])])
+    torch.testing.assert_close(merged.mean, make().mean, rtol=0, atol=1e-12)
+    assert merged.shards == tuple(f"{k}/4 {LIST}" for k in (1, 2, 3, 4))
+    # Still known where it was merged into another before.
+    again = make(slice(30, 40), data_digests=("9" * 64,), shards=(f"4/4 {LIST}",), **UNNAMED)
+    with pytest.raises(DataError, match="statistics 1 and 2 are shards 4/4 and 4/4 of the same images"):
+        merge_statistics([merged, again])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        # Data digests that differ: the same shard after a file was written anew, or another cut of the same list.
+        ({"shards": (f"1/2 {LIST}",)}, {"shards": (f"1/2 {LIST}",)}, "1/2 and 1/2 of the same images"),
+        ({"shards": (f"1/2 {LIST}",)}, {"shards": (f"2/3 {LIST}",)}, "1/2 and 2/3 of the same images"),
+        ({"shards": (f"1/1 {LIST}",)}, {"shards": (f"2/2 {LIST}",)}, "1/1 and 2/2 of the same images"),
+        ({"shards": (f"1/2 {LIST}",)}, {"shards": (f"2/2 {OTHER}",)}, "of different lists .*eeee.* and ffff"),
+        ({}, {}, "name neither their patients nor which part.*--shard 1/N to N/N.*--identifier_key_file"),
+        ({"shards": (f"1/2 {LIST}",)}, {}, "name neither their patients nor which part"),
+        ({}, {"naming": ("keyed:12345678",)}, "name neither their patients nor which part"),
+    ],
+)
+def test_parts_that_may_overlap_are_refused(first: dict[str, Any], second: dict[str, Any], named: str) -> None:
+    with pytest.raises(DataError, match=named):
+        merge_statistics([make(slice(0, 20), **{**UNNAMED, **first}), make(slice(10, 40), **{**UNNAMED, **second})])
+
+
+def test_parts_that_name_their_patients_need_no_shards() -> None:
+    named = [make(slice(0, 20)), make(slice(20, 40), shards=(f"2/2 {LIST}",))]
+    assert merge_statistics(named).shards == (f"2/2 {LIST}",)
+    # A published data set and a hospital's own have nobody in common.
+    merge_statistics([make(slice(0, 20)), make(slice(20, 40), **UNNAMED)])
+
+
+def test_statistics_of_unknown_parts_are_read_and_keep_their_bytes(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        assert "shards" not in file.metadata()
+    assert read_statistics(path).shards == ()
+    rewrite(path, shards='["3/2 x"]')
+    with pytest.raises(DataError, match="'3/2 x' names no part of a list; make them again"):
+        read_statistics(path)
 
 
 def test_both_second_moments() -> None:

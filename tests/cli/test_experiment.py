@@ -67,7 +67,7 @@ def test_wide_tables_are_continued_below_and_no_cell_is_cut(
     from vitad_med.experiments.tables import Grid
 
     cells = [f"0.{number} \u00b1 0.123" for number in range(100, 112)]
-    grid = Grid("G", [("online", 12)], [f"metric {number}" for number in range(12)], [("a long label " * 4, cells)])
+    grid = Grid("G", [("online", 12)], [f"metric {number}" for number in range(12)], [("a long label " * 4, cells)], "")
     from rich.console import Console
 
     for width in (80, 120, 300):
@@ -79,3 +79,17 @@ def test_wide_tables_are_continued_below_and_no_cell_is_cut(
         assert all(cell in text for cell in cells), width
         assert max(map(len, text.splitlines())) <= width
         assert ("(continued)" in text) == (width < 300)
+
+
+def test_the_note_of_a_table_is_printed_once_below_its_last_part(capsys: pytest.CaptureFixture[str]) -> None:
+    from vitad_med.cli.experiment import _print
+    from vitad_med.experiments.tables import Grid, Tables
+
+    grid = Grid("G", [("", 12)], ["a long head"] * 12, [("row", ["0.100 \u00b1 0.123"] * 12)], "n = 3 seeds.")
+    _print(Tables("T", "Q", [grid, grid], ["the end"], []))
+    shown = capsys.readouterr().out
+    assert "(continued)" in shown
+    assert shown.count("n = 3 seeds.") == 2
+    first = shown.index("n = 3 seeds.")
+    assert shown[:first].rstrip().endswith("\u2518")  # the corner of a table
+    assert shown.rindex("(continued)", 0, first) < first < shown.rindex("n = 3 seeds.") < shown.index("the end")

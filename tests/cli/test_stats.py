@@ -94,6 +94,8 @@ def test_the_parts_merged_are_the_whole_whatever_the_batches(
     capsys.readouterr()
     assert main(["stats", "merge", str(parts[0]), str(made), "--out", str(merged)]) == 2
     assert "patients of statistics 2 are in an earlier one" in capsys.readouterr().err
+    assert [shard.split()[0] for shard in one.shards] == ["1/2", "2/2"]
+    assert len({shard.split()[1] for shard in (*one.shards, *whole.shards)}) == 1
     assert read_statistics(merged).digest == one.digest  # the file before is intact
 
 
@@ -150,6 +152,17 @@ def test_a_hospitals_patients_are_named_under_its_key_or_not_at_all(
     shown = capfd.readouterr()
     assert "not known" in shown.out
     assert "JONES" not in shown.out + shown.err
+
+    halves = [tmp_path / f"half{number}.safetensors" for number in (1, 2)]
+    for number, half in enumerate(halves, start=1):
+        make(half, ward, model, *words, "--shard", f"{number}/2")
+    merged = tmp_path / "merged.safetensors"
+    assert main(["stats", "merge", *map(str, halves), "--out", str(merged)]) == 0
+    assert read_statistics(merged).count.tolist() == found.count.tolist()
+    capfd.readouterr()
+    for other, why in ((tmp_path / "unnamed.safetensors", "shards 1/2 and 1/1"), (halves[0], "name each part once")):
+        assert main(["stats", "merge", str(halves[0]), str(other), "--out", str(merged)]) == 2
+        assert why in capfd.readouterr().err
 
     (tmp_path / "site.key").write_text("7d1e" * 16)
     key = ("--identifier_key_file", str(tmp_path / "site.key"))

@@ -29,6 +29,7 @@ def test_an_experiment_can_be_planned(file: Path, scale: str | None, tmp_path: P
     assert {context.row.name for context in made.contexts if context.steps} == set(experiment.rows)
     read = {(metric.step, metric.file) for metric in experiment.metrics.values()}
     assert read  # a table without figures tells nothing
+    assert experiment.seeds_vary  # a standard error tells nothing without it
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -13,6 +13,7 @@ import pytest
 import vitad_med.experiments.planning as planning
 from vitad_med.errors import ConfigError
 from vitad_med.experiments import Plan, plan, read_experiment
+from vitad_med.experiments.contents import folder_digest
 
 Planned = Callable[..., Plan]
 
@@ -79,6 +80,8 @@ def test_the_digest_reacts_to_everything_that_decides_the_result(
     (repository / "bundles" / "tiny" / "models" / "model.json").write_text('{"value": 0.5}')
     reacts("evaluate shipped")
     content["data"]["first"]["dataset_dir"] = "more"
+    reacts()  # the same content at another place
+    (repository / "more" / "image.png").write_bytes(b"x")
     reacts(*before)
     content["data"] = {"renamed": content["data"]["first"], "second": content["data"]["second"]}
     for row in content["rows"].values():
@@ -118,6 +121,29 @@ def test_the_place_of_the_repository_does_not_matter(
     file = write(content)
     copied = shutil.copytree(repository, repository.parent / "copy") / file.name
     assert list(plan(read_experiment(file), {}).steps) == list(plan(read_experiment(copied), {}).steps)
+
+
+def test_the_place_of_the_data_does_not_matter_and_the_folder_is_listed_once(
+    content: dict[str, Any], planned: Planned, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "images" / "1.png").write_bytes(b"1")
+    before = list(planned(content).steps)
+    moved = shutil.copytree(repository / "images", repository.parent / "moved")
+    content["data"]["first"]["dataset_dir"] = str(moved)
+    listed: list[Path] = []
+
+    def counted(folder: Path) -> str:
+        listed.append(folder)
+        return folder_digest(folder)
+
+    monkeypatch.setattr(planning, "folder_digest", counted)
+    made = planned(content)
+    assert list(made.steps) == before
+    assert listed == [moved]
+    text = json.dumps([step.inputs for step in made.steps.values()])
+    assert str(repository.parent) not in text
+    (moved / "2.png").write_bytes(b"1")
+    assert not set(before) & set(planned(content).steps)
 
 
 def test_steps_of_some_data_only_and_steps_with_data_of_their_own(content: dict[str, Any], planned: Planned) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from vitad_med.errors import ConfigError
-from vitad_med.experiments import Plan, read_experiment
+from vitad_med.experiments import Plan, plan, read_experiment
 from vitad_med.experiments.reading import merged
 
 Write = Callable[[dict[str, Any]], Path]
 
+ROOT = Path(__file__).resolve().parents[2]
 PAPER = {"title": "P", "settings": {}, "figures": []}
 
 
@@ -31,6 +32,8 @@ def changed(content: dict[str, Any], path: str, value: Any) -> None:
         ("schema", "vitad_med/experiment/9", r"schema .* must be 'vitad_med/experiment/1'"),
         ("titel", "x", r"titel is unknown; did you mean 'title'\?"),
         ("title", "", r"title is \"\", but must be text"),
+        ("seeds_vary", 3, r"seeds_vary is 3, but must be text"),
+        ("seeds_vari", "x", r"seeds_vari is unknown; did you mean 'seeds_vary'\?"),
         ("seeds", [0, 0], r"seeds .* different whole numbers"),
         ("seeds", [0.5], r"seeds .* different whole numbers"),
         ("steps.train.bundel", "x", r"steps\.train\.bundel is unknown; did you mean 'bundle'\?"),
@@ -88,13 +91,66 @@ def test_a_file_that_is_no_object_is_refused(repository: Path, text: str, expect
         read_experiment(repository / "x.json")
 
 
-def test_a_file_that_is_absent_or_outside_of_a_repository_is_refused(repository: Path, content: dict[str, Any]) -> None:
+def test_a_file_that_is_absent_is_refused(repository: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_experiment(repository / "absent.json")
-    outside = repository.parent / "outside.json"
-    outside.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match="no clone of the repository"):
-        read_experiment(outside)
+
+
+def outside(repository: Path, content: dict[str, Any]) -> Path:
+    """An experiment file above the small repository, in no clone."""
+    file = repository.parent / "study" / "outside.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_file_outside_of_a_clone_is_read_in_the_current_directory(
+    repository: Path, content: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    file = outside(repository, content)
+    monkeypatch.chdir(repository)
+    made = plan(read_experiment(file if absolute else Path("..") / "study" / file.name), {})
+    step = next(iter(made.steps.values()))
+    assert (step.bundle, step.dataset_dir) == (repository / "bundles" / "tiny", repository / "images")
+    # The same experiment inside the clone is the same steps.
+    assert list(made.steps) == list(plan(read_experiment(write(content)), {}).steps)
+
+
+def test_bundles_that_do_not_lie_in_the_current_directory_are_the_packages(
+    repository: Path, content: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, rows = content["steps"], content["rows"]
+    steps["shipped"] = {"bundle": "bundles/attn_synth", "config": ["evaluate.json", "configs/datasets/mvtec.json"]}
+    content["rows"] = {"shipped": {"steps": ["shipped"], "data": ["first"]}, "low": rows["low"]}
+    content["data"]["first"]["dataset_dir"] = "pictures"
+    file = outside(repository, content)
+    # In the folder of a study there are images alone.
+    monkeypatch.chdir(file.parent)
+    (file.parent / "pictures").mkdir()
+    with pytest.raises(ConfigError, match=r"steps\.train\.bundle is 'bundles/tiny', but there is no bundle") as caught:
+        plan(read_experiment(file.name), {})
+    assert str(file.parent) in str(caught.value)
+    assert str(ROOT) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    steps["train"]["bundle"] = steps["evaluate"]["bundle"] = str(repository / "bundles" / "tiny")
+    file.write_text(json.dumps(content))
+    made = plan(read_experiment(file.name), {})
+    found = {step.name: step for step in made.steps.values()}
+    assert found["shipped"].bundle == ROOT / "bundles" / "attn_synth"
+    assert found["shipped"].files[-1] == ROOT / "configs" / "datasets" / "mvtec.json"
+    assert found["shipped"].dataset_dir == file.parent / "pictures"
+    assert found["train"].bundle == repository / "bundles" / "tiny"
+    assert str(repository) not in json.dumps([step.inputs for step in made.steps.values()])
+
+
+def test_a_file_in_a_clone_takes_nothing_from_elsewhere(
+    repository: Path, content: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content["steps"]["train"]["bundle"] = "bundles/attn_synth"
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ConfigError, match=r"there is no bundle of that name in '[^']*repository':"):
+        plan(read_experiment(write(content)), {})
 
 
 def test_scales_merge_deeply() -> None:
@@ -107,8 +163,16 @@ def test_a_scale_changes_what_it_names_and_nothing_else(
     content: dict[str, Any], planned: Callable[..., Plan], write: Write
 ) -> None:
     content["steps"]["train"]["overrides"] |= {"steps": 9, "block#width": 5}
-    content["scales"] = {"small": {"seeds": [7], "steps": {"train": {"overrides": {"steps": 2, "block#width": None}}}}}
+    content["seeds_vary"] = "five trainings"
+    content["scales"] = {
+        "small": {
+            "seeds": [7],
+            "seeds_vary": "one",
+            "steps": {"train": {"overrides": {"steps": 2, "block#width": None}}},
+        }
+    }
     full, small = planned(content), planned(content, scale="small")
+    assert (full.experiment.seeds_vary, small.experiment.seeds_vary) == ("five trainings", "one")
     assert {context.seed for context in full.contexts} == {0, 1}
     assert {context.seed for context in small.contexts} == {7}
     settings = [next(s for s in made.steps.values() if s.name == "train").settings for made in (full, small)]

@@ -165,6 +165,25 @@ def test_the_process_is_left_as_it_was(
     assert "input summary" in log
 
 
+def test_results_name_no_folder_of_this_machine(content: dict[str, Any], planned: Planned, tmp_path: Path) -> None:
+    given = tmp_path / "repository" / "bundles" / "tiny" / "models" / "model.json"
+    content["rows"]["shipped"]["overrides"]["evaluate"]["weights"] = str(given)
+    made, out = planned(content), tmp_path / "out"
+    run(made, out, "none", quiet)
+    assert all(step.public for step in made.steps.values())
+    for file in (*out.glob("steps/*/done.json"), *out.glob("*.json"), *out.glob("*.csv"), *out.glob("table.*")):
+        assert str(tmp_path) not in file.read_text(), file
+    record = json.loads((step_folder(out, step_of(made, "shipped", "evaluate")) / DONE).read_text())
+    assert record["inputs"]["overrides"]["weights"].startswith("file:")
+    assert len(record["inputs"]["dataset"]) == 64
+
+
+def test_results_do_not_go_into_the_data(content: dict[str, Any], planned: Planned, repository: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lies in the data set's folder .*give --out another folder"):
+        run(planned(content), repository / "images" / "out", "none", quiet)
+    assert not list((repository / "images").iterdir())
+
+
 def test_an_unfinished_step_goes_on_in_its_folder(content: dict[str, Any], planned: Planned, tmp_path: Path) -> None:
     made, out = planned(content), tmp_path / "out"
     folder = step_folder(out, step_of(made, "low", "train"))

@@ -66,6 +66,7 @@ def test_numbers_are_found_by_their_path() -> None:
 @pytest.fixture
 def grouped(content: dict[str, Any], planned: Planned, tmp_path: Path) -> tuple[Plan, Tables, Path]:
     """Two groups of columns, two blocks, the paper's figures; rows of one label stand on one line."""
+    content["seeds_vary"] = "the training & nothing_else."
     content["columns"] = {"online": "online", "offline": "offline: has seen the test set"}
     rows = content["rows"]
     rows["low"] |= {"label": HOSTILE, "column": "online"}
@@ -89,16 +90,55 @@ def test_rows_stand_in_their_columns_beside_the_papers_figures(grouped: tuple[Pl
     made, tables, _ = grouped
     images, women = tables.grids
     assert (images.title, women.title) == ("First: Images", "First: Women")
-    assert images.groups == [("online", 3), ("offline: has seen the test set", 2)]
-    assert images.heads == ["AUROC", "Paper", "n", "AUROC", "n"]
+    assert images.groups == [("online", 2), ("offline: has seen the test set", 1)]
+    assert images.heads == ["AUROC", "Paper", "AUROC"]
     lines = dict(images.rows)
     assert re.fullmatch(r"\d+\.\d% \u00b1 \d+\.\d%", lines[HOSTILE][0])
     assert lines[HOSTILE][1] == "72.4% \u00b1 0.6% (1)"
-    assert lines[HOSTILE][2] == "2"
-    assert lines["doubled"][3:] == ["", ""]
-    assert lines["none"] == ["12.5%", "", "1", "12.5%", "1"]
+    assert lines["doubled"][1:] == ["", ""]
+    assert lines["none"] == ["12.5% (n = 1)", "", "12.5% (n = 1)"]
     assert tables.footnotes == ["official images", "too few patients"]
     assert made.experiment.paper is not None
+
+
+def test_the_number_of_seeds_and_what_they_vary_stand_below_the_table(grouped: tuple[Plan, Tables, Path]) -> None:
+    _, tables, out = grouped
+    images, women = tables.grids
+    assert images.note == (
+        "n = 2 seeds where no other number is given. \u00b1: standard error of the mean over seeds. "
+        "What the seeds vary: the training & nothing_else. Paper: \u00b1 as published."
+    )
+    assert women.note == ""  # no figure at all
+    markdown_, tex_ = ((out / name).read_text() for name in ("table.md", "table.tex"))
+    for text, table in (
+        (markdown_, "|\n\nn = 2 seeds where"),
+        (tex_, "\\end{tabular}\n\\par\\smallskip{\\footnotesize n = 2"),
+    ):
+        assert text.count(table) == 1
+    assert "the training \\& nothing\\_else" in tex_
+
+
+def test_a_number_of_seeds_that_all_figures_have_is_said_once(content: dict[str, Any], planned: Planned) -> None:
+    content["rows"] = {name: content["rows"][name] for name in ("low", "high")}
+    content["metrics"] = {"auroc": content["metrics"]["auroc"]}
+    made = planned(content)
+
+    def grid(*values: float | None) -> Grid:
+        runs = [
+            Result(row, "first", seed, "auroc", f"{row}{seed}", "not run" if value is None else "value", value)
+            for (row, seed), value in zip([("low", 0), ("low", 1), ("high", 0), ("high", 1)], values, strict=True)
+        ]
+        return build_tables(made, figures(runs)).grids[0]
+
+    alike = grid(0.5, 0.6, 0.7, 0.8)
+    assert [cells for _, cells in alike.rows] == [["0.550 \u00b1 0.050"], ["0.750 \u00b1 0.050"]]
+    assert alike.note == "n = 2 seeds. \u00b1: standard error of the mean over seeds."
+    short = grid(0.5, 0.6, 0.7, None)
+    assert [cells for _, cells in short.rows] == [["0.550 \u00b1 0.050"], ["0.700 (n = 1 of 2)"]]
+    assert short.note.startswith("n = 2 seeds where no other number is given.")
+    assert grid(0.5, None, 0.7, None).note == "n = 1 of 2 seeds."
+    assert grid(None, None, None, None).note == ""
+    assert [cells for _, cells in grid(0.5, 0.6, None, None).rows] == [["0.550 \u00b1 0.050"], ["not run"]]
 
 
 def test_what_differs_from_the_paper_is_found(grouped: tuple[Plan, Tables, Path]) -> None:
@@ -150,8 +190,7 @@ def test_rendered_markdown_holds_the_texts(grouped: tuple[Plan, Tables, Path]) -
         "",
         "online\nAUROC",
         "online\nPaper",
-        "online\nn",
-        *["offline: has seen the test set\n" + h for h in ("AUROC", "n")],
+        "offline: has seen the test set\nAUROC",
     ]
     assert cells.rows[0] == heads
     assert cells.rows[1 : len(grid.rows) + 1] == [[label, *row] for label, row in grid.rows]
@@ -174,8 +213,8 @@ def test_tex_is_escaped_and_its_tables_are_whole(grouped: tuple[Plan, Tables, Pa
             assert len(re.findall(r"(?<!\\)&", line)) == len(grid.heads)
         rules = [body.index(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")]
         assert rules == sorted(rules)
-    assert "\\multicolumn{2}{c}{offline: has seen the test set}" in text
-    assert "\\cmidrule(lr){2-4}\n\\cmidrule(lr){5-6}" in text
+    assert "\\multicolumn{1}{c}{offline: has seen the test set}" in text
+    assert "\\cmidrule(lr){2-3}\n\\cmidrule(lr){4-4}" in text
     bare = re.sub(r"\\[{}$&%#_\\]", "", text)
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
@@ -184,7 +223,7 @@ def test_tex_is_escaped_and_its_tables_are_whole(grouped: tuple[Plan, Tables, Pa
 def test_every_special_sign_of_tex_is_escaped() -> None:
     assert tex_text('50 % & $1_a {x}#~^\\ \n\u00b1<>|"') == (
         r"50 \% \& \$1\_a \{x\}\#\textasciitilde{}\textasciicircum{}\textbackslash{} $\pm$"
-        r"\textless{}\textgreater{}\textbar{}\textquotedbl{}"
+        r"\textless{}\textgreater{}\textbar{}\symbol{34}"
     )
 
 
@@ -220,6 +259,6 @@ def test_rows_in_several_columns_alone_make_no_column(content: dict[str, Any], p
 
 
 def test_tables_without_groups_or_notes() -> None:
-    tables = Tables("T", "Q", [Grid("G", [("", 2)], ["x", "n"], [("a", ["1", "2"])])], [], [])
-    assert markdown(tables).endswith("|  | x | n |\n|---|---:|---:|\n| a | 1 | 2 |\n")
+    tables = Tables("T", "Q", [Grid("G", [("", 2)], ["x", "y"], [("a", ["1", "2"])], "")], [], [])
+    assert markdown(tables).endswith("|  | x | y |\n|---|---:|---:|\n| a | 1 | 2 |\n")
     assert "multicolumn" not in tex(tables)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vitad_med.checkpoint import safetensors_bytes, save_safetensors
 from vitad_med.data.roster import UNKEYED
+from vitad_med.data.shards import parse_shard_name
 from vitad_med.digests import config_digest, state_digest
 from vitad_med.errors import ConfigError, DataError, WeightsError
 from vitad_med.objectives.alignment import Moment
@@ -50,6 +51,8 @@ class SourceStatistics:
         data_digests: of the images of each part that was merged, sorted.
         patients: of the images, as :func:`vitad_med.data.roster.patient_keys` names them.
         naming: how they are named (:func:`vitad_med.data.roster.naming`).
+        shards: which part of which list of images each part that was merged is
+            (:func:`vitad_med.data.shards.shard_name`), sorted; empty in files that do not say so.
     """
 
     mean: Tensor
@@ -68,6 +71,7 @@ class SourceStatistics:
     data_digests: tuple[str, ...]
     patients: frozenset[str]
     naming: tuple[str, ...]
+    shards: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         tokens = self.grid[0] * self.grid[1]
@@ -85,6 +89,8 @@ class SourceStatistics:
             raise DataError("'squares' or 'count' has negative values")
         if self.views not in get_args(StatisticsViews):
             raise DataError(f"'views' is {self.views!r}, but must be one of {', '.join(get_args(StatisticsViews))}")
+        for shard in self.shards:
+            parse_shard_name(shard)
 
     @property
     def pipeline_digest(self) -> str:
@@ -184,16 +190,17 @@ def read_statistics(path: str | Path) -> SourceStatistics:
         raise DataError(
             f"'{path}': schema is {found.get('schema')!r}, but must be '{SCHEMA}'; make the statistics again"
         )
-    missing = [name for name in (*_METADATA, "tensor_digest") if name not in found]
+    required = (*(name for name in _METADATA if name != "shards"), "tensor_digest")
+    missing = [name for name in required if name not in found]
     missing += [name for name in _TENSORS if name not in tensors]
     if missing:
         raise DataError(f"statistics '{path}' lack '{missing[0]}': make them again")
     if found["tensor_digest"] != state_digest(tensors):
         raise DataError(f"statistics '{path}' are damaged: their values do not have the stored digest; make them again")
     try:
-        values = {name: json.loads(found[name]) for name in _METADATA}
+        values = {name: json.loads(found.get(name, "[]")) for name in _METADATA}
         values |= {"grid": tuple(values["grid"]), "patients": frozenset(values["patients"])}
-        values |= {name: tuple(values[name]) for name in ("data_digests", "naming")}
+        values |= {name: tuple(values[name]) for name in ("data_digests", "naming", "shards")}
         wrong = [name for name, kind in _KINDS.items() if type(values[name]) is not kind]
         if wrong:
             raise DataError(f"'{wrong[0]}' is {values[wrong[0]]!r}, but must be {_KINDS[wrong[0]].__name__}")
@@ -219,6 +226,8 @@ def _content(statistics: SourceStatistics) -> tuple[dict[str, Tensor], dict[str,
     tensors = {name: getattr(statistics, name) for name in _TENSORS}
     values = {name: getattr(statistics, name) for name in _METADATA}
     values |= {"patients": sorted(statistics.patients), "pipeline": dict(statistics.pipeline)}
+    # Not told means not written, so that statistics of unknown parts keep their bytes and digest.
+    values = {name: value for name, value in values.items() if name != "shards" or value}
     metadata = {name: json.dumps(value, sort_keys=True, allow_nan=False) for name, value in values.items()}
     return tensors, {**metadata, "schema": SCHEMA, "tensor_digest": state_digest(tensors)}
 

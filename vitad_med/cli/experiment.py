@@ -179,7 +179,10 @@ def _print(tables: Tables) -> None:
     console = _console()
     parts: list[Any] = [Text(tables.title, style="bold"), Text(tables.question), Text()]
     for grid in tables.grids:
-        parts += [part for table in _tables(grid, console.width) for part in (table, Text())]
+        tables_of_grid = [part for table in _tables(grid, console.width) for part in (table, Text())]
+        note = [Text(grid.note, style="dim"), Text()] if grid.note else []
+        # The note stands directly below the last of them.
+        parts += [*tables_of_grid[:-1], *note] if note else tables_of_grid
     parts += [Text(f"({number}) {text}") for number, text in enumerate(tables.footnotes, 1)]
     parts += [Text(f"- {note}", style="dim") for note in tables.notes]
     console.print(Group(*parts))

@@ -38,7 +38,8 @@ test time compares test images with them (adapt.json, key statistics).
 
 The file is bound to the model and its settings. It names the patients, so that
 a guard or a calibration can be proved to have others: under hashes where the
-data set is published, else under the site's key, and not at all without it."""
+data set is published, else under the site's key, and not at all without it. Files without
+names are merged only when they are different shards of one list of images."""
 
 EXAMPLES = """\
 examples:
@@ -179,4 +180,12 @@ def _rows(found: SourceStatistics) -> list[tuple[str, str]]:
         ("digest of the settings", found.pipeline_digest[:12]),
         ("synthetic anomalies", f"{found.synthesis}, seed {found.seed}, saliency of {found.scorer_digest[:12]}"),
         ("data", ", ".join(digest[:12] for digest in found.data_digests)),
+        ("parts", ", ".join(map(_part, found.shards)) or "not known"),
     ]
+
+
+def _part(shard: str) -> str:
+    from vitad_med.data.shards import parse_shard_name
+
+    number, parts, images = parse_shard_name(shard)
+    return f"{number}/{parts} of the list {images[:12]}"

@@ -138,6 +138,8 @@ class SummarizeSource:
         pipeline: settings that change what it says, plain values, as in evaluations.
         image_size: side of the images in pixels.
         identifier_key: the site's secret: patients of data that are not public are named under it, or not at all.
+        shard_name: which part of which list the images are (:func:`vitad_med.data.shards.shard_name`); None is not
+            told.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class SummarizeSource:
         pipeline: Mapping[str, Any],
         image_size: int,
         identifier_key: bytes | None = None,
+        shard_name: str | None = None,
     ) -> None:
         self.cases = tuple(cases)
         self.path = Path(path)
@@ -159,6 +162,7 @@ class SummarizeSource:
         self.pipeline = pipeline
         self.image_size = image_size
         self.identifier_key = identifier_key
+        self.shard_name = shard_name
         self._sums = MomentAccumulator()
         self._began = self._spoke = 0.0
 
@@ -223,6 +227,7 @@ class SummarizeSource:
             data_digests=(data_digest(self.cases),),
             patients=patient_keys(self.cases, self.identifier_key),
             naming=naming(self.cases, self.identifier_key),
+            shards=() if self.shard_name is None else (self.shard_name,),
         )
         write_statistics(self.path, statistics)
         logger.info("wrote statistics of %d images and their synthetic copies to %s", len(self.cases), self.path.name)

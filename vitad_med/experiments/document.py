@@ -18,8 +18,8 @@ class Data:
     """A data set.
 
     Attributes:
-        config: files stacked on a step's own, relative to the repository.
-        dataset_dir: folder, absolute or relative to the repository; None must be given by ``--data NAME=DIR``.
+        config: files stacked on a step's own, absolute or relative to the experiment's root.
+        dataset_dir: folder, absolute or relative to the root; None must be given by ``--data NAME=DIR``.
         overrides: config values on this data, by step.
         note: printed below the table.
     """
@@ -37,8 +37,8 @@ class Step:
     """One run of a bundle's config.
 
     Attributes:
-        bundle: folder relative to the repository.
-        config: the bundle's own file (a bare name) and files stacked on it (paths relative to the repository).
+        bundle: folder, absolute or relative to the experiment's root.
+        config: the bundle's own file (a bare name) and files stacked on it (paths with a slash, likewise).
         overrides: config values; texts may hold ``{seed}``, ``{dataset_dir}``, ``{bundle}`` and ``{step name}``.
         data: data set that this step always uses; None takes the row's.
         only: data sets on which the step is done at all; None is all.
@@ -122,14 +122,22 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A whole experiment, at one scale."""
+    """A whole experiment, at one scale.
+
+    Attributes:
+        root: folder that relative names begin at.
+        seeds_vary: what differs between runs with different seeds, for people; None is not told.
+        fallback: folder of bundles and configs that do not lie in ``root``; None where there is no other.
+    """
 
     file: Path
     root: Path
+    fallback: Path | None
     digest: str
     scale: str | None
     title: str
     question: str
+    seeds_vary: str | None
     columns: Mapping[str, str]
     data: Mapping[str, Data]
     steps: Mapping[str, Step]
@@ -138,6 +146,13 @@ class Experiment:
     references: tuple[Reference, ...]
     paper: Paper | None
     notes: tuple[str, ...]
+
+    def place(self, name: str) -> Path:
+        """A bundle or config by its name in the file; below ``root`` where it lies nowhere."""
+        found = self.root / Path(name).expanduser()
+        if self.fallback is not None and not found.exists() and (self.fallback / name).exists():
+            return self.fallback / name
+        return found
 
     def chain(self, row: Row, data: str) -> tuple[str, ...]:
         """The row's steps on a data set."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 from vitad_med import __version__
 from vitad_med.bundles.provenance import publishable
 from vitad_med.data.registry import PUBLIC_SOURCES
-from vitad_med.digests import config_digest, file_digest
+from vitad_med.digests import config_digest
 from vitad_med.errors import ConfigError
+from vitad_med.experiments.contents import by_content, content, folder_digest
 from vitad_med.experiments.document import Data, Experiment, Row
 from vitad_med.experiments.fields import did_you_mean
 from vitad_med.experiments.placeholders import fill, names_in
@@ -30,7 +30,8 @@ class PlannedStep:
     Attributes:
         id: ``<name>-<12 digits of digest>``, the name of its folder.
         digest: SHA-256 of ``inputs``.
-        inputs: everything that decides the result, as plain values: contents of files by their digests.
+        inputs: everything that decides the result, as plain values: contents of files and folders by their digests,
+            and no path of this machine.
         bundle: the bundle's folder.
         files: config files in the order of stacking.
         overrides: config values; ``{step}`` stands where a folder of another step belongs.
@@ -85,12 +86,20 @@ class Plan:
 
     Attributes:
         rows: names of the rows to run; the others stand in the tables too.
+        folders: digest by data set's folder, each made once.
     """
 
     experiment: Experiment
     rows: tuple[str, ...]
     steps: dict[str, PlannedStep] = field(default_factory=dict)
     contexts: list[Context] = field(default_factory=list)
+    folders: dict[Path, str] = field(default_factory=dict)
+
+    def folder(self, path: Path) -> str:
+        """Digest of a data set's folder as it was when it was first asked for."""
+        if path not in self.folders:
+            self.folders[path] = folder_digest(path)
+        return self.folders[path]
 
     def targets(self, context: Context) -> list[str]:
         """Ids of the steps whose results the context is there for: metrics read them, or no other step uses them."""
@@ -145,12 +154,19 @@ def _planned(
     experiment = made.experiment
     step = experiment.steps[name]
     source = experiment.data[step.data or data]
-    bundle = experiment.root / step.bundle
-    files = tuple(_config_path(experiment.root, bundle, config) for config in (*step.config, *source.config))
+    bundle = experiment.place(step.bundle)
+    if not (bundle / "configs").is_dir():
+        places = " or ".join(f"'{place}'" for place in (experiment.root, experiment.fallback) if place is not None)
+        raise ConfigError(
+            f"'{experiment.file}': steps.{name}.bundle is '{step.bundle}', but there is no bundle of that name in "
+            f"{places}: correct it, or repeat the command in the folder that holds it."
+        )
+    files = tuple(_config_path(experiment, bundle, config) for config in (*step.config, *source.config))
     dataset_dir = _dataset_dir(experiment, source, folders)
     written = experiment.overrides(row, data, name)
     needs = {other: earlier[other] for other in dict.fromkeys(names_in(written)) if other in earlier}
-    overrides = fill(written, {"seed": seed, "dataset_dir": str(dataset_dir), "bundle": str(bundle)})
+    here = {"seed": seed, "dataset_dir": str(dataset_dir), "bundle": str(bundle)}
+    overrides = fill(written, here)
     try:
         own = len(list(itertools.takewhile(lambda config: "/" not in config, step.config)))
         shown = fill(overrides, {other: f"{STEPS}/{needed}" for other, needed in needs.items()})
@@ -158,18 +174,16 @@ def _planned(
     except ConfigError as error:
         raise ConfigError(f"'{experiment.file}': step '{name}' in row '{row.name}' on '{data}': {error}") from None
     compared = _compared(experiment, name, config)
+    # An absolute bundle is known by its name: its files are listed below.
+    named = bundle.name if Path(step.bundle).expanduser().is_absolute() else step.bundle
+    results = {other: f"step:{made.steps[needed].digest}" for other, needed in needs.items()}
     inputs = {
-        "bundle": step.bundle,
-        "configs": [[file.name, _content(file)] for file in files],
-        "overrides": fill(
-            written,
-            {"seed": seed, "dataset_dir": str(dataset_dir), "bundle": step.bundle}
-            | {other: f"step:{made.steps[needed].digest}" for other, needed in needs.items()},
-        ),
-        "models": [[file.name, _content(file)] for file in default_models(config, bundle)],
-        "files": [[key, _content(file)] for key, file in _files_in(overrides)],
+        "bundle": named,
+        "configs": [[file.name, content(file)] for file in files],
+        "overrides": by_content(written, here, {"seed": seed, "bundle": named, **results}, made.folder),
+        "models": [[file.name, content(file)] for file in default_models(config, bundle)],
         "data": source.name,
-        "dataset_dir": str(dataset_dir),
+        "dataset": made.folder(dataset_dir),
         "vitad_med": __version__,
     }
     digest = config_digest(inputs)
@@ -191,8 +205,8 @@ def _planned(
     )
 
 
-def _config_path(root: Path, bundle: Path, config: str) -> Path:
-    return root / config if "/" in config else bundle / "configs" / config
+def _config_path(experiment: Experiment, bundle: Path, config: str) -> Path:
+    return experiment.place(config) if "/" in config else bundle / "configs" / config
 
 
 def _has_folder(experiment: Experiment, data: Data, folders: Mapping[str, str]) -> bool:
@@ -230,28 +244,3 @@ def _compared(experiment: Experiment, step: str, config: Mapping[str, Any]) -> d
                 f"'{experiment.file}': paper.settings.{step}.{key} is no key of that step's config: correct it."
             ) from None
     return found
-
-
-def _files_in(overrides: Any, key: str = "") -> list[tuple[str, Path]]:
-    """(config key, file) of every override that names an existing file, whose content then decides the result."""
-    if isinstance(overrides, Mapping):
-        return [
-            found for name, value in overrides.items() for found in _files_in(value, f"{key}#{name}" if key else name)
-        ]
-    if isinstance(overrides, list):
-        return [found for index, value in enumerate(overrides) for found in _files_in(value, f"{key}#{index}")]
-    if isinstance(overrides, str) and "/" in overrides and len(overrides) < 4096:
-        path = Path(overrides).expanduser()
-        return [(key, path)] if path.is_file() else []
-    return []
-
-
-def _content(file: Path) -> str:
-    """Digest of a file, read once for as long as it does not change."""
-    status = file.stat()
-    return _content_of(file, status.st_size, status.st_mtime_ns)
-
-
-@functools.cache
-def _content_of(file: Path, size: int, changed: int) -> str:
-    return file_digest(file)

@@ -14,7 +14,7 @@ from vitad_med.experiments.document import SCHEMA, Data, Experiment, Metric, Pap
 from vitad_med.experiments.fields import Fields, did_you_mean, read_object
 from vitad_med.experiments.placeholders import OWN
 
-SCALABLE = ("data", "steps", "rows", "seeds")
+SCALABLE = ("data", "steps", "rows", "seeds", "seeds_vary")
 _PLAIN_NAME = re.compile(r"[A-Za-z]\w*")
 _FORMAT = re.compile(r"\.\d[f%]")
 
@@ -60,16 +60,18 @@ def merged(content: Any, change: Any) -> Any:
     return result
 
 
-def repository_of(file: Path) -> Path:
-    """The folder above an experiment file that holds ``bundles``.
+def roots_of(file: Path) -> tuple[Path, Path | None]:
+    """Where the relative names of an experiment file begin, and where else bundles and configs may lie.
 
-    Raises:
-        ConfigError: there is none.
+    A file in a clone of the repository, known by the folder ``bundles`` above it, is read in that clone and nowhere
+    else. Any other is read in the current directory; what does not lie there is taken from the clone that this package
+    is imported from, None where it is installed without one.
     """
     for folder in file.resolve().parents:
         if (folder / "bundles").is_dir():
-            return folder
-    raise ConfigError(f"'{file}' lies in no clone of the repository: put it below one, e.g. in configs/experiments.")
+            return folder, None
+    package = Path(__file__).resolve().parents[2]
+    return Path.cwd(), package if (package / "bundles").is_dir() else None
 
 
 def _check_scale(file: str, name: str, change: Any) -> None:
@@ -90,13 +92,16 @@ def _experiment(file: Path, content: Mapping[str, Any], scale: str | None) -> Ex
     rows = {name: _row(fields, seeds, tuple(data)) for name, fields in _named(top, "rows")}
     metrics = {name: _metric(fields) for name, fields in _named(top, "metrics")}
     paper, references = _paper(top)
+    root, fallback = roots_of(file)
     experiment = Experiment(
         file=file,
-        root=repository_of(file),
+        root=root,
+        fallback=fallback,
         digest=config_digest(content),
         scale=scale,
         title=top.text("title"),
         question=top.text("question"),
+        seeds_vary=top.optional_text("seeds_vary"),
         columns=columns,
         data=data,
         steps=steps,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vitad_med import __version__
-from vitad_med.bundles.provenance import git_commit, without_paths
+from vitad_med.bundles.provenance import git_commit, publishable, without_paths
 from vitad_med.evaluation.files import write_text
 from vitad_med.experiments.planning import STEPS, PlannedStep
 
@@ -43,12 +43,14 @@ def read_failed(out: Path, step: PlannedStep) -> str | None:
 def write_done(out: Path, step: PlannedStep, seconds: float) -> None:
     """Say that a step is finished; written last, so that nothing half-done is taken for a result."""
     folder = step_folder(out, step.id)
+    told = step.inputs if step.public else {key: step.inputs[key] for key in ("bundle", "configs", "models")}
     content = {
         "schema": SCHEMA,
         "step": step.name,
         "title": step.title,
         "digest": step.digest,
-        "inputs": step.inputs if step.public else {key: step.inputs[key] for key in ("bundle", "configs", "models")},
+        # A path may still stand inside an expression of the file's own.
+        "inputs": publishable(told),
         "settings": step.settings,
         "seconds": round(seconds, 3),
         "software": software(step.bundle),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vitad_med.errors import ConfigError
 from vitad_med.experiments import tracking
 from vitad_med.experiments.lock import locked
 from vitad_med.experiments.planning import Plan
@@ -64,9 +65,15 @@ def run(plan: Plan, out: Path, tracking_uri: str, say: Say) -> Outcome:
         say: takes each line of progress.
 
     Raises:
-        ConfigError: another runner works in the folder, or the tracking store cannot be opened.
+        ConfigError: another runner works in the folder, it lies in a data set, or the tracking store cannot be opened.
         StorageError: the disk is full or not to be written to.
     """
+    for planned in plan.steps.values():
+        if out.resolve().is_relative_to(planned.dataset_dir):
+            raise ConfigError(
+                f"'{out}' lies in the data set's folder '{planned.dataset_dir}', which results would change: "
+                "give --out another folder."
+            )
     with locked(out):
         missing = missing_steps(plan, out)
         uri = tracking.prepare(tracking_uri, out, plan)

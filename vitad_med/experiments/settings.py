@@ -33,7 +33,7 @@ def merged_config(files: Sequence[Path], overrides: Mapping[str, Any], own: int)
     """
     for file in files[own:]:
         if not file.is_file():
-            raise ConfigError(f"'{file}' does not exist: name files relative to the repository")
+            raise ConfigError(f"'{file}' does not exist: correct the name")
     declared = declared_config(files[:own])
     try:
         parser = ConfigParser(ConfigParser.load_config_files([str(file) for file in files]))

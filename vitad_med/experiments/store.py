@@ -60,6 +60,7 @@ def read_tables(out: Path) -> Tables:
                 groups=[(title, span) for title, span in grid["groups"]],
                 heads=grid["heads"],
                 rows=[(label, cells) for label, cells in grid["rows"]],
+                note=grid["note"],
             )
             for grid in tables["grids"]
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,12 +23,14 @@ class Grid:
         groups: title and number of columns of each group, in order; one group without a title where there are none.
         heads: of all columns after the first, which holds the labels of the rows.
         rows: label and cells.
+        note: stands below it: of how many seeds the figures are means, and what the seeds vary; may be empty.
     """
 
     title: str
     groups: list[tuple[str, int]]
     heads: list[str]
     rows: list[tuple[str, list[str]]]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ def _grid(
     metrics = [metric for metric in experiment.metrics.values() if metric.block == block]
     here = {(figure.row, figure.metric): figure for figure in figures if figure.data == data}
     rows = [row for row in experiment.rows.values() if data in row.data]
+    block_figures = [figure for figure in here.values() if experiment.metrics[figure.metric].block == block]
+    usual = usual_count(block_figures)
     lines: dict[str, list[str]] = {}
     for row in rows:
         lines.setdefault(row.label, [])
@@ -98,26 +103,28 @@ def _grid(
             for label, cells in lines.items():
                 name = in_column.get(label)
                 figure = here.get((name, metric.name)) if name is not None else None
-                cells.append("" if figure is None else cell_text(figure, metric, footnotes))
+                cells.append("" if figure is None else cell_text(figure, metric, usual, footnotes))
                 if beside:
                     cells.append(_reference_text(references.get(name or ""), metric, footnotes))
-        heads.append("n")
-        for label, cells in lines.items():
-            of_row = [here[key] for metric in shown if (key := (in_column.get(label, ""), metric.name)) in here]
-            cells.append(count_text(of_row))
         groups.append((experiment.columns.get(column, ""), len(heads) - before))
     if not heads:
         return None
     title = experiment.data[data].title + (f": {block}" if block else "")
-    return Grid(title, groups, heads, [(label, cells) for label, cells in lines.items() if any(cells)])
+    written = [(label, cells) for label, cells in lines.items() if any(cells)]
+    return Grid(title, groups, heads, written, _seeds_note(experiment, block_figures, usual))
 
 
-def cell_text(figure: Figure, metric: Metric, footnotes: _Footnotes) -> str:
-    """Mean and standard error, or why there is no figure; a mark where some runs have none."""
+def cell_text(figure: Figure, metric: Metric, usual: str, footnotes: _Footnotes) -> str:
+    """Mean and standard error, or why there is no figure; its number of runs where that is not the usual one.
+
+    Marks lead to the reasons why some runs have none.
+    """
     marks = "".join(footnotes.mark(reason) for reason in figure.reasons)
     if figure.mean is None:
         return MARKS[figure.state] + marks
-    return number_text(figure.mean, figure.error, metric) + marks
+    count = count_text(figure)
+    own = "" if count == usual else f" (n = {count})"
+    return number_text(figure.mean, figure.error, metric) + own + marks
 
 
 def number_text(value: float, error: float | None, metric: Metric) -> str:
@@ -126,12 +133,33 @@ def number_text(value: float, error: float | None, metric: Metric) -> str:
     return text if error is None else f"{text} {PLUS_MINUS} {format(error, metric.format)}"
 
 
-def count_text(figures: Sequence[Figure]) -> str:
-    """How many runs a row's figures are means of: ``3``, ``2 of 3`` with some missing, ``1 to 3`` where unequal."""
-    texts = dict.fromkeys(f"{f.n}" if f.n == f.planned else f"{f.n} of {f.planned}" for f in figures)
-    if len(texts) <= 1:
-        return "".join(texts)
-    return f"{min(f.n for f in figures)} to {max(f.n for f in figures)}"
+def count_text(figure: Figure) -> str:
+    """How many runs a figure is the mean of: ``3``, or ``2 of 3`` with one missing."""
+    return f"{figure.n}" if figure.n == figure.planned else f"{figure.n} of {figure.planned}"
+
+
+def usual_count(figures: Sequence[Figure]) -> str:
+    """The number of runs that most of the figures have, of equally many the larger; empty without a figure."""
+    counts = Counter((count_text(figure), figure.n) for figure in figures if figure.mean is not None)
+    return max(counts, key=lambda count: (counts[count], count[1]))[0] if counts else ""
+
+
+def _seeds_note(experiment: Experiment, figures: Sequence[Figure], usual: str) -> str:
+    """``n = 3 seeds``, what the sign for plus or minus is, and what the seeds vary, in the experiment's own words."""
+    if not usual:
+        return ""
+    there = [figure for figure in figures if figure.mean is not None]
+    seeds = "1 seed" if usual == "1" else f"{usual} seeds"
+    alike = all(count_text(figure) == usual for figure in there)
+    sentences = [f"n = {seeds}." if alike else f"n = {seeds} where no other number is given."]
+    if any(figure.error is not None for figure in there):
+        sentences.append(f"{PLUS_MINUS}: standard error of the mean over seeds.")
+        if experiment.seeds_vary is not None:
+            sentences.append(f"What the seeds vary: {experiment.seeds_vary.rstrip('.')}.")
+    published = [_reference(experiment, f.row, f.data, experiment.metrics[f.metric]) for f in figures]
+    if experiment.paper is not None and any(one is not None and one.error is not None for one in published):
+        sentences.append(f"{experiment.paper.title}: {PLUS_MINUS} as published.")
+    return " ".join(sentences)
 
 
 def _reference(experiment: Experiment, row: str, data: str, metric: Metric) -> Reference | None:
@@ -150,13 +178,7 @@ def _reference_text(reference: Reference | None, metric: Metric, footnotes: _Foo
 
 def _notes(plan: Plan, figures: Sequence[Figure]) -> list[str]:
     experiment = plan.experiment
-    several = any(figure.error is not None for figure in figures)
     notes = [f"Scale: {experiment.scale}."] if experiment.scale else []
-    notes.append(
-        f"n: runs with different seeds; {PLUS_MINUS}: standard error of their mean."
-        if several
-        else "n: runs with different seeds."
-    )
     if any(figure.state == "not run" for figure in figures):
         notes.append("not run: repeat the command to run what is missing.")
     notes += [f"{data.title}: {data.note}" for data in experiment.data.values() if data.note]

@@ -89,7 +89,7 @@ def _params(plan: Plan) -> dict[str, str]:
         "file": experiment.file.name,
         "scale": experiment.scale or "none",
         "digest": experiment.digest,
-        "git_commit": git_commit(experiment.root) or "none",
+        "git_commit": git_commit(experiment.fallback or experiment.root) or "none",
     }
 
 

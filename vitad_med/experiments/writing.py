@@ -34,7 +34,7 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\symbol{34}",  # \textquotedbl is not in LaTeX's default encoding
     PLUS_MINUS: r"$\pm$",
 }
 _TEX_SIGNS = re.compile("[" + re.escape("".join(_TEX)) + "]")
@@ -48,6 +48,7 @@ def markdown(tables: Tables) -> str:
         lines = [_pipes(heads), "|---|" + "---:|" * len(grid.heads)]
         lines += [_pipes([escape(label), *map(escape, cells)]) for label, cells in grid.rows]
         parts += [f"## {escape(grid.title)}", "\n".join(lines)]
+        parts += [escape(grid.note)] if grid.note else []
     parts += [f"({number}) {escape(text)}" for number, text in enumerate(tables.footnotes, 1)]
     if tables.notes:
         parts.append("\n".join(f"- {escape(note)}" for note in tables.notes))
@@ -93,12 +94,15 @@ def _tex_table(grid: Grid, tables: Tables) -> str:
             start += span
     lines += [" & ".join(["", *map(tex_text, grid.heads)]) + " \\\\", "\\midrule"]
     lines += [" & ".join(map(tex_text, [label, *cells])) + " \\\\" for label, cells in grid.rows]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
+    note = [f"\\par\\smallskip{{\\footnotesize {tex_text(grid.note)}\\par}}"] if grid.note else []
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", *note, "\\end{table}"])
 
 
 def tex_text(text: str) -> str:
     """Text on one line in which no sign means anything to LaTeX."""
-    return _TEX_SIGNS.sub(lambda found: _TEX[found[0]], " ".join(text.split()))
+    line = _TEX_SIGNS.sub(lambda found: _TEX[found[0]], " ".join(text.split()))
+    # After a line break or a rule, LaTeX would take these for its option or star.
+    return "{}" + line if line.startswith(("[", "*")) else line
 
 
 def results_csv(experiment: Experiment, results: Sequence[Result]) -> str:
