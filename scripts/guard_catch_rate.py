@@ -9,8 +9,9 @@ every loss ran its course. The guard sees no label of the stream; this script do
   by a 95 % interval of the paired difference that clusters images by patient (DeLong, Obuchowski), *gained* when above;
 - the guard *caught* it when any of its readings was outside the range.
 
-Streams with one class of images have no AUROC and are left out. The rates are counts without intervals: streams share
-their images and source model, and readings of a stream follow one another, so no binomial interval holds.
+Streams with one class of images have no AUROC and are left out; a stream that two experiments share counts once.
+Streams at another learning rate than ``--rate`` are shown and not counted. The rates are counts without intervals:
+streams share their images and source model, and readings of a stream follow one another, so no binomial interval holds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 from vitad_med.adaptation.audit import read_audit
 from vitad_med.checkpoint import atomic_path
+from vitad_med.digests import file_digest
 from vitad_med.metrics.clustered import delong_clustered_covariance
 
 NORMAL_QUANTILE = 1.959964
@@ -37,7 +39,9 @@ class Stream:
     """One adapted stream: AUROC of source and adapted model, their paired difference, and what the guard read."""
 
     title: str
+    digest: str
     mode: str
+    rate: float
     shift: str
     source: float
     adapted: float
@@ -84,7 +88,9 @@ def streams(folder: Path) -> Iterator[Stream]:
         outside = [line["step"] for line in steps if line["guard"] and line["reason"]]
         yield Stream(
             title,
+            file_digest(place / "scores.csv"),
             summary["mode"],
+            summary["learning_rate"],
             summary["shift"],
             float(aurocs[0]),
             float(aurocs[1]),
@@ -92,7 +98,7 @@ def streams(folder: Path) -> Iterator[Stream]:
             difference + half,
             summary["readings"],
             summary["alarms"],
-            outside[0] if outside else None,
+            outside[0] + 1 if outside else None,
         )
 
 
@@ -103,10 +109,10 @@ def last_run(audit: Path) -> list[dict[str, Any]]:
     return lines[starts[-1] :] if starts else lines
 
 
-def report(found: list[Stream]) -> str:
-    """Markdown: a line a stream, then the rates."""
+def report(found: list[Stream], rate: float) -> str:
+    """Markdown: a line a stream, then counts over those that adapted at the rate ``rate``."""
     lines = [
-        "| stream | source | adapted | difference | outcome | readings outside | first at step |",
+        "| stream | source | adapted | difference | outcome | readings outside | first at update |",
         "|---|---|---|---|---|---|---|",
     ]
     for s in found:
@@ -116,13 +122,17 @@ def report(found: list[Stream]) -> str:
             f"| {s.title} | {s.source:.3f} | {s.adapted:.3f} | {difference} | {s.outcome} | {s.alarms} of {s.readings} "
             f"| {first} |"
         )
-    lost = [s for s in found if s.outcome == "lost"]
-    other = [s for s in found if s.outcome != "lost"]
-    unshifted = [s for s in found if s.shift == "none" and s.mode == "online"]
+    counted = [s for s in found if s.rate == rate]
+    lost = [s for s in counted if s.outcome == "lost"]
+    other = [s for s in counted if s.outcome != "lost"]
+    unshifted = [s for s in counted if s.shift == "none" and s.mode == "online"]
     lines += [
         "",
+        f"Of the {len(counted)} streams at a learning rate of {rate:g}:",
+        "",
         f"- lost streams that the guard caught: {sum(s.alarms > 0 for s in lost)} of {len(lost)}",
-        f"- streams not lost on which it cried wolf: {sum(s.alarms > 0 for s in other)} of {len(other)}",
+        "- streams not lost on which a reading was outside (the model had changed where this list does not show it, or "
+        f"the guard cried wolf): {sum(s.alarms > 0 for s in other)} of {len(other)}",
         "- readings outside the range on unshifted online streams: "
         f"{sum(s.alarms for s in unshifted)} of {sum(s.readings for s in unshifted)}",
         "- no intervals: streams share images and source model, and readings of one stream follow one another, so they "
@@ -135,12 +145,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="--out of `vitad-med experiment run`")
     parser.add_argument("--out", type=Path, help="also write the Markdown there")
+    parser.add_argument(
+        "--rate", type=float, default=5e-4, help="learning rate of the streams that are counted (default: %(default)g)"
+    )
     options = parser.parse_args()
     seen: dict[str, Stream] = {}
     for folder in options.folders:
         for stream in streams(folder):
-            seen.setdefault(f"{folder}{stream.title}", stream)
-    text = report(list(seen.values()))
+            seen.setdefault(stream.digest, stream)  # experiments share streams
+    text = report(list(seen.values()), options.rate)
     print(text, end="")
     if options.out is not None:
         with atomic_path(options.out) as temporary:

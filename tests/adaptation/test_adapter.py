@@ -387,3 +387,21 @@ def test_the_network_is_given_back_as_it_came(network: ProxyNetwork, images: Ten
     assert network.encoder.blocks[0].attn.qkv.weight.requires_grad
     assert not frozen.requires_grad
     assert [block.attn.fused_attn for block in network.encoder.blocks] == fused
+
+
+def test_episodic_adaptation_is_guarded_at_any_interval(network: ProxyNetwork, images: Tensor) -> None:
+    adapter = TestTimeAdapter(
+        network, Ruin(), learning_rate=0.5, guard=guard_of(images), guard_interval=3, episodic=True
+    )
+    decisions = [adapter.step(images).decision for _ in range(6)]
+    assert decisions == ["kept", "kept", "rolled_back", "kept", "kept", "rolled_back"]
+    assert (adapter.tally.readings, adapter.tally.undone) == (2, 2)
+
+
+def test_after_a_reset_the_guards_figures_are_the_sources(network: ProxyNetwork, images: Tensor) -> None:
+    adapter = TestTimeAdapter(network, Ruin(), learning_rate=0.5, guard=guard_of(images), guard_mode="observe")
+    source = adapter.approved_reading
+    adapter.step(images)
+    assert adapter.approved_reading != source
+    adapter.reset()
+    assert adapter.approved_reading == source

@@ -152,9 +152,15 @@ def test_shards_of_one_list_are_merged_without_names() -> None:
         ({"shards": (f"1/2 {LIST}",)}, {"shards": (f"2/3 {LIST}",)}, "1/2 and 2/3 of the same images"),
         ({"shards": (f"1/1 {LIST}",)}, {"shards": (f"2/2 {LIST}",)}, "1/1 and 2/2 of the same images"),
         ({"shards": (f"1/2 {LIST}",)}, {"shards": (f"2/2 {OTHER}",)}, "of different lists .*eeee.* and ffff"),
-        ({}, {}, "name neither their patients nor which part.*--shard 1/N to N/N.*--identifier_key_file"),
-        ({"shards": (f"1/2 {LIST}",)}, {}, "name neither their patients nor which part"),
-        ({}, {"naming": ("keyed:12345678",)}, "name neither their patients nor which part"),
+        ({}, {}, "name their patients in no common way, nor which part.*--shard 1/N to N/N.*--identifier_key_file"),
+        ({"shards": (f"1/2 {LIST}",)}, {}, "name their patients in no common way, nor which part"),
+        ({}, {"naming": ("keyed:12345678",)}, "name their patients in no common way, nor which part"),
+        # The same patient has two names under two keys.
+        (
+            {"naming": ("keyed:12345678",), "shards": (f"1/1 {LIST}",)},
+            {"naming": ("keyed:87654321",), "shards": (f"1/1 {OTHER}",)},
+            "of different lists .* in no common way",
+        ),
     ],
 )
 def test_parts_that_may_overlap_are_refused(first: dict[str, Any], second: dict[str, Any], named: str) -> None:

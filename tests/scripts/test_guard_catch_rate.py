@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,11 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def steps(audit: AuditLog, outside: set[int], first: int = 1, last: int = 4) -> None:
+    """Lines of updates ``first`` to ``last``, counted from 1; batches are counted from 0."""
     for step in range(first, last + 1):
         reason = "auroc .500 below .800" if step in outside else None
         reading = GuardReading(auroc=0.5 if reason else 0.9, mean_score=0.4, reason=reason)
-        audit.step(step, "0" * 16, 16, (8, 8), 0.1, 1.0, True, reading)
+        audit.step(step - 1, "0" * 16, 16, (8, 8), 0.1, 1.0, "kept", reading)
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def experiment(tmp_path: Path) -> Path:
     (folder / "results.json").write_text(json.dumps({"results": [result, result]}))
     (step / "done.json").write_text("{}")
     summary = {"guard": "observe", "mode": "online", "shift": "none", "readings": 4, "alarms": 2}
+    summary["learning_rate"] = 0.0005
     (step / "adaptation.json").write_text(json.dumps(summary))
     names = [f"{number}.png" for number in range(40)]
     images = [{"case_id": name, "patient_id": name, "label": number % 2} for number, name in enumerate(names)]
@@ -54,18 +57,18 @@ def experiment(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def report(experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+def report(experiment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run the script as a command does."""
 
-    def printed() -> str:
-        monkeypatch.setattr(sys, "argv", [SCRIPT.name, str(experiment)])
+    def printed(*options: str) -> str:
+        monkeypatch.setattr(sys, "argv", [SCRIPT.name, str(experiment), *options])
         runpy.run_path(str(SCRIPT), run_name="__main__")
         return capsys.readouterr().out
 
     return printed
 
 
-def test_only_the_last_run_of_the_log_counts(experiment: Path, report: Callable[[], str]) -> None:
+def test_only_the_last_run_of_the_log_counts(experiment: Path, report: Callable[..., str]) -> None:
     audit = AuditLog(experiment / "steps" / "adapt-0123456789ab" / "audit.jsonl")
     audit.write("start")
     steps(audit, outside={1, 2})
@@ -81,13 +84,32 @@ def test_only_the_last_run_of_the_log_counts(experiment: Path, report: Callable[
     assert cells[4:] == ["lost", "2 of 4", "3"]
 
 
-def test_the_rates_are_counts_and_it_says_why(experiment: Path, report: Callable[[], str]) -> None:
+def test_the_rates_are_counts_and_it_says_why(experiment: Path, report: Callable[..., str]) -> None:
     audit = AuditLog(experiment / "steps" / "adapt-0123456789ab" / "audit.jsonl")
     audit.write("start")
     steps(audit, outside={3, 4})
     shown = report()
     assert "- lost streams that the guard caught: 1 of 1\n" in shown
-    assert "- streams not lost on which it cried wolf: 0 of 0\n" in shown
+    assert "cried wolf): 0 of 0\n" in shown
     assert "- readings outside the range on unshifted online streams: 2 of 4\n" in shown
     assert "so they are not independent" in shown
     assert "95 %" not in shown
+
+
+def test_a_stream_that_two_experiments_share_counts_once(experiment: Path, report: Callable[..., str]) -> None:
+    audit = AuditLog(experiment / "steps" / "adapt-0123456789ab" / "audit.jsonl")
+    audit.write("start")
+    steps(audit, outside={3, 4})
+    again = experiment.parent / "again"
+    shutil.copytree(experiment, again)
+    assert report(str(again)) == report()
+
+
+def test_streams_at_another_rate_are_shown_and_not_counted(experiment: Path, report: Callable[..., str]) -> None:
+    audit = AuditLog(experiment / "steps" / "adapt-0123456789ab" / "audit.jsonl")
+    audit.write("start")
+    steps(audit, outside={3, 4})
+    shown = report("--rate", "0.05")
+    assert "| tent, nih, seed 0 | 1.000 |" in shown
+    assert "Of the 0 streams at a learning rate of 0.05:" in shown
+    assert "unshifted online streams: 0 of 0\n" in shown

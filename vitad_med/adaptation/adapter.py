@@ -91,12 +91,13 @@ class TestTimeAdapter:
         self.optimizer = SGD(self.parameters.values(), lr=learning_rate, momentum=momentum)
         self._source = Snapshot(self.parameters.values(), self.optimizer)
         self._approved = Snapshot(self.parameters.values(), self.optimizer)
-        self._unread = 0  # updates since the guard last looked
+        self._unread = 0  # updates that the guard has not seen and a roll-back would undo
+        self._since = 0  # updates since the guard last looked, undone ones included
         self._device = network.mean.device
         self.guard_range = self.guard.calibrate(self.score) if self.guard is not None else None
-        self.approved_reading: GuardReading | None = None
-        if (found := self.guard_range) is not None:
-            self.approved_reading = GuardReading(found.auroc, found.mean_score, None)
+        found = self.guard_range
+        self._source_reading = None if found is None else GuardReading(found.auroc, found.mean_score, None)
+        self.approved_reading = self._source_reading
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> ProxyOutput:
@@ -136,8 +137,9 @@ class TestTimeAdapter:
         self.optimizer.step()
         self.tally.updates += 1
         self._unread += 1
+        self._since += 1
         reading, lost = None, 0
-        if self.guard is not None and self._unread >= self.guard_interval:
+        if self.guard is not None and self._since >= self.guard_interval:
             reading, lost = self._ask(self.guard)
         # Taking back several updates leads behind the state that ``before`` is of.
         after = self.outputs(images) if predict and lost != 1 else before
@@ -174,6 +176,7 @@ class TestTimeAdapter:
     def _ask(self, guard: Guard) -> tuple[GuardReading, int]:
         """What the guard reads of the updates since it last looked, and how many of them it took back: all or none."""
         reading = guard.read(self.score)
+        self._since = 0
         self.tally.readings += 1
         self.tally.alarms += reading.reason is not None
         if reading.reason is not None and self.guard_mode != "observe":
@@ -186,6 +189,7 @@ class TestTimeAdapter:
     def _to_source(self) -> None:
         self._source.restore()
         self._approved.take()
+        self.approved_reading = self._source_reading
         self._unread = 0
 
     def _done(
@@ -240,6 +244,7 @@ class TestTimeAdapter:
             "optimizer": self.optimizer.state_dict(),
             "approved": self._approved.state_dict(),
             "unread": self._unread,
+            "since": self._since,
             "tally": vars(self.tally),
             "approved_reading": None if self.approved_reading is None else asdict(self.approved_reading),
         }
@@ -253,6 +258,7 @@ class TestTimeAdapter:
         self.optimizer.load_state_dict(state["optimizer"])
         self._approved.load_state_dict(state["approved"])
         self._unread = int(state["unread"])
+        self._since = int(state["since"])
         self.tally = Tally(**state["tally"])
         reading = state["approved_reading"]
         self.approved_reading = None if reading is None else GuardReading(**reading)

@@ -113,7 +113,7 @@ class AuditLog:
             pseudo_classes=pseudo_classes and {"normal": pseudo_classes[0], "anomalous": pseudo_classes[1]},
             loss=loss,
             gradient_norm=gradient_norm,
-            guard=None if guard is None else _figures(guard),
+            guard=None if guard is None else guard.figures,
             decision=decision,
             reason=guard.reason if reason is None and guard is not None else reason,
         )
@@ -124,7 +124,7 @@ class AuditLog:
         Raises:
             StorageError: as :meth:`write`.
         """
-        self.write("last_reading", guard=_figures(guard), decision=decision, reason=guard.reason)
+        self.write("last_reading", guard=guard.figures, decision=decision, reason=guard.reason)
 
 
 def read_audit(path: str | Path) -> list[dict[str, Any]]:
@@ -144,10 +144,6 @@ def read_audit(path: str | Path) -> list[dict[str, Any]]:
         ) from error
     lines = raw.removesuffix(b"\n").split(b"\n") if raw else []
     return [_parsed(line, number) for number, line in enumerate(lines, start=1)]
-
-
-def _figures(guard: GuardReading) -> dict[str, float]:
-    return {"auroc": guard.auroc, "mean_score": guard.mean_score}
 
 
 def _parsed(line: bytes, number: int) -> dict[str, Any]:

@@ -82,6 +82,11 @@ class GuardReading:
     mean_score: float
     reason: str | None
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The two figures by their names."""
+        return {"auroc": self.auroc, "mean_score": self.mean_score}
+
 
 class Guard:
     """Reads a model's figures on held images and says whether they left the source model's range.

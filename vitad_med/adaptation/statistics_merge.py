@@ -26,7 +26,7 @@ def merge_statistics(parts: Sequence[SourceStatistics]) -> SourceStatistics:
     Raises:
         ConfigError: model, pipeline or settings differ; names the key and both values.
         DataError: there is no part, images or patients occur twice, or nothing shows that they do not: patients without
-            names are known to be others only in different shards of one list.
+            names under one key are known to be others only in different shards of one list.
     """
     if not parts:
         raise DataError("there are no statistics to merge: name at least one file")
@@ -75,12 +75,12 @@ def merge_statistics(parts: Sequence[SourceStatistics]) -> SourceStatistics:
 
 def _check_apart(one: int, left: SourceStatistics, two: int, right: SourceStatistics) -> None:
     """Refuse two parts whose images may be the same, by their places in the lists that they are shards of."""
-    nameless = not (left.patients_known and right.patients_known) and not recognises(left.naming, right.naming)
-    if nameless and not all(len(part.shards) == len(part.data_digests) for part in (left, right)):
+    blind = not recognises(left.naming, right.naming)
+    if blind and not all(len(part.shards) == len(part.data_digests) for part in (left, right)):
         raise DataError(
-            f"statistics {one} and {two} name neither their patients nor which part of a list they are, so the same "
-            "images may be in both: make them again as --shard 1/N to N/N of one DATASET_DIR, or with "
-            "--identifier_key_file"
+            f"statistics {one} and {two} name their patients in no common way, nor which part of a list they are, so "
+            "the same images may be in both: make them again as --shard 1/N to N/N of one DATASET_DIR, or with "
+            "the same --identifier_key_file"
         )
     for ours, theirs in itertools.product(left.shards, right.shards):
         number, parts, images = parse_shard_name(ours)
@@ -90,9 +90,9 @@ def _check_apart(one: int, left: SourceStatistics, two: int, right: SourceStatis
                 f"statistics {one} and {two} are shards {number}/{parts} and {other_number}/{other_parts} of the same "
                 "images, and some would count twice: merge shards 1/N to N/N, each once"
             )
-        if nameless and images != other_images:
+        if blind and images != other_images:
             raise DataError(
                 f"statistics {one} and {two} are of different lists of images ({images[:12]} and {other_images[:12]}) "
-                "and do not name their patients, so the same may be in both: make them as shards of one list, or with "
-                "--identifier_key_file"
+                "and name their patients in no common way, so the same may be in both: make them as shards of one "
+                "list, or with the same --identifier_key_file"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -255,14 +256,14 @@ class Adaptation:
             "schema": "vitad_med/adaptation/1",
             **self.settings,
             **vars(tally),
-            "rollback_rate": tally.rolled_back / tally.batches if tally.batches else None,
+            "rollback_rate": tally.rolled_back / tally.readings if tally.readings else None,
             "alarm_rate": tally.alarms / tally.readings if tally.readings else None,
             "guard_range": None if limits is None else asdict(limits) | {"too_few_patients": limits.few},
-            "guard_last": None if reading is None else {"auroc": reading.auroc, "mean_score": reading.mean_score},
+            "guard_last": None if reading is None else _finite(reading.figures),
             "median_seconds_per_batch": round(seconds[len(seconds) // 2], 4) if seconds else None,
         }
         with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         if self.adapter.audit is not None:
             self.adapter.audit.write("finish", **vars(tally))
         logger.info(
@@ -282,6 +283,11 @@ def localized_flags(cases: Sequence[Any], adapt_on: str) -> Tensor | None:
     if adapt_on == "boxed_only":
         return torch.tensor([case.localized for case in cases], dtype=torch.bool)
     raise ConfigError(f"adapt_on '{adapt_on}' is unknown: use 'all_test' or 'boxed_only'")
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _scores(output: ProxyOutput) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitad_med.experiments.document import Experiment, Metric
-from vitad_med.experiments.planning import Context, Plan
+from vitad_med.experiments.planning import STEPS, Context, Plan
 from vitad_med.experiments.records import read_done, read_failed, step_folder
 
 State = Literal["value", "no figure", "failed", "not run"]
@@ -118,7 +118,11 @@ def _result(plan: Plan, out: Path, context: Context, metric: Metric) -> Result:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return made("failed", reason=f"{metric.step} wrote no readable {metric.file}")
+        return made(
+            "failed",
+            reason=f"{metric.file} of {metric.step} is missing or damaged: if the step should write it, remove "
+            f"{STEPS}/{step} and repeat the command",
+        )
     value, reason = figure_at(document, metric.path)
     if value is not None:
         return made("value", value)
