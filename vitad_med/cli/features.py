@@ -105,13 +105,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _component(options: argparse.Namespace) -> dict[str, Any]:
     """What takes the place of the evaluation in the bundle's config."""
-    names = ("network", "cases", "scorer", "synthesis", "output_dir", "image_size", "channels", "seed", "batch_size")
-    names += ("identifiers", "identifier_key_file")
+    objects = ("network", "cases", "scorer", "synthesis")
+    settings = ("output_dir", "image_size", "channels", "seed", "batch_size", "identifiers", "identifier_key_file")
     bundle = Path(options.bundle).expanduser().resolve().name
     encoder = options.encoder
     return {
         "_target_": "vitad_med.evaluation.features.write_features",
-        **{name: f"@{name}" for name in names},
+        **{name: f"@{name}" for name in (*objects, *settings)},
         "limit": options.limit,
         "by": options.by,
         "model": bundle if encoder is None else f"encoder {Path(encoder).name}",

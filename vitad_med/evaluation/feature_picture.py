@@ -81,8 +81,10 @@ def draw(points: NDArray[np.float64], groups: Sequence[str], title: str, caption
     for turn in range(_TURNS):
         for name, (colour, marker) in _styles(groups).items():
             chosen = np.flatnonzero(names == name)
+            x, y = points[chosen[turn::_TURNS]].T
             axes.scatter(
-                *points[chosen[turn::_TURNS]].T,
+                x,
+                y,
                 s=20,
                 c=colour,
                 marker=marker,

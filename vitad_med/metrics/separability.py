@@ -63,7 +63,8 @@ def separability(
             f"separability is cross-validated over patients and needs two of each group, there are {counts[0]} and "
             f"{counts[1]}."
         )
-    linear, neighbours = [], []
+    linear: list[float] = []
+    neighbours: list[float] = []
     for train, test in _folds(y, names, min(folds, *counts), seed):
         scaler = StandardScaler().fit(x[train])
         known, asked, truth = scaler.transform(x[train]), scaler.transform(x[test]), y[test] == 1

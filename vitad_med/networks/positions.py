@@ -33,7 +33,7 @@ class PositionCache:
             vit: encoder from :func:`vitad_med.networks.vit.create_vit`.
             grid: rows and columns of patches.
         """
-        own: Tensor | None = vit.pos_embed
+        own = vit.pos_embed
         own_grid: tuple[int, int] = vit.patch_embed.grid_size
         if own is None or own_grid == grid:
             yield
