@@ -36,7 +36,7 @@ ABSENT = "absent.safetensors"
 def test_mistakes_are_refused_by_name(
     tmp_path: Path, config: str, override: dict[str, Any], kind: type[VitadError], part: str
 ) -> None:
-    given = {"bundle_root": str(BUNDLE), "output_dir": str(tmp_path / "out"), "tracking_uri": "none", **override}
+    given = {"bundle_root": str(BUNDLE), "output_dir": str(tmp_path / "out"), **override}
     with pytest.raises(kind, match=part), plain_errors():
         monai.bundle.run(config_file=str(BUNDLE / "configs" / f"{config}.json"), logging_file=False, **given)
     assert not (tmp_path / "out" / "model.pt").exists()
