@@ -18,12 +18,12 @@ SMALL = ("--image_size", "64", "--source_size", "64", "--multicrop#local_size", 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def command(config: str | list[str], *options: str) -> list[str]:
-    """`python -m monai.bundle run` on a config of the bundle, from anywhere."""
+def command(config: str | list[str], *options: str, bundle: Path = BUNDLE) -> list[str]:
+    """`python -m monai.bundle run` on a config of a bundle, from anywhere."""
     names = [config] if isinstance(config, str) else config
-    paths = [str(BUNDLE / "configs" / name) if "/" not in name else name for name in names]
+    paths = [str(bundle / "configs" / name) if "/" not in name else name for name in names]
     files = paths[0] if len(paths) == 1 else repr(paths)
-    start = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, "--bundle_root", str(BUNDLE)]
+    start = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, "--bundle_root", str(bundle)]
     return [*start, *options]
 
 
@@ -41,12 +41,13 @@ def bundle_command() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def bundle_run() -> Run:
-    """Run a config; ``cwd`` is where."""
+    """Run a config of a bundle; ``cwd`` is where."""
 
-    def run(config: str | list[str], *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(config, *options), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900
-        )
+    def run(
+        config: str | list[str], *options: str, cwd: Path, bundle: Path = BUNDLE
+    ) -> subprocess.CompletedProcess[str]:
+        words = command(config, *options, bundle=bundle)
+        return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900)
 
     return run
 

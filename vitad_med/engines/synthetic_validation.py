@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.inferers import Inferer
 
 from vitad_med.checkpoint import atomic_path
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.intensity import to_unit_range
 from vitad_med.digests import state_digest
-from vitad_med.engines.precision import Precision
+from vitad_med.engines.inference import AnomalyInferer
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.metrics.conditioned import conditioned_auroc
 from vitad_med.metrics.exact import exact_auroc
@@ -25,6 +26,7 @@ from vitad_med.metrics.pooled import pixel_auroc
 from vitad_med.metrics.streaming import StreamingAUROC
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import use_fused_attention
+from vitad_med.outputs import AnomalyOutput
 from vitad_med.synthesis import SyntheticScheme
 
 FIGURES = ("synthetic_image_auroc", "synthetic_pixel_auroc")
@@ -77,7 +79,7 @@ class SyntheticSet:
 
     def evaluate(self, network: ProxyNetwork, batch_size: int = 32, amp: bool = False) -> dict[str, float]:
         """Image AUROC (normal against synthetic) and pooled pixel AUROC (inside the synthetic images)."""
-        scores, maps = self._outputs(network, batch_size, amp)
+        scores, maps = self._outputs(network, batch_size, AnomalyInferer(amp))
         pixels = StreamingAUROC()
         pixels.update(maps, self.masks)
         count = len(self.normals)
@@ -86,14 +88,14 @@ class SyntheticSet:
             "synthetic_pixel_auroc": pixels.auroc(),
         }
 
-    def report(self, network: ProxyNetwork, batch_size: int = 32) -> dict[str, float]:
-        """The figures of :meth:`evaluate`, and what they are worth.
+    def report(self, network: ProxyNetwork, batch_size: int = 32, inferer: Inferer | None = None) -> dict[str, float]:
+        """The figures of :meth:`evaluate`, and what they are worth; ``inferer`` None asks the network plainly.
 
         Synthetic anomalies have their places too, so pooled pixels reward knowing the location law:
         ``synthetic_pixel_null`` is what a map scores that is the mean mask of the other half of the images, and
         ``synthetic_conditioned_auroc`` is .5 for any such map (:mod:`vitad_med.metrics.conditioned`).
         """
-        scores, maps = self._outputs(network, batch_size, amp=False)
+        scores, maps = self._outputs(network, batch_size, inferer or AnomalyInferer())
         count = len(self.normals)
         masks = self.masks[:, 0].numpy().astype(bool)
         # Image k is compared with the mean of the half that it is not in; one image alone is its own null.
@@ -107,22 +109,20 @@ class SyntheticSet:
         }
 
     @torch.no_grad()
-    def _outputs(self, network: ProxyNetwork, batch_size: int, amp: bool) -> tuple[np.ndarray, torch.Tensor]:
+    def _outputs(self, network: ProxyNetwork, batch_size: int, inferer: Inferer) -> tuple[np.ndarray, torch.Tensor]:
         """Scores of the normal and then of the synthetic images, and the maps of the latter."""
         training = network.training
         network.eval()
         device = network.mean.device
         use_fused_attention(network.encoder, True)
-        precision = Precision.of(device, amp)
         scores: list[np.ndarray] = []
         maps: list[torch.Tensor] = []
         for images in (self.normals, self.synthetic):
             for start in range(0, len(images), batch_size):
-                with precision.autocast():
-                    output = network.predict(images[start : start + batch_size].to(device))
-                scores.append(output.score.float().cpu().numpy())
+                output: AnomalyOutput = inferer(images[start : start + batch_size].to(device), network)
+                scores.append(output.score.cpu().numpy())
                 if images is self.synthetic:
-                    maps.append(output.map.float().cpu())
+                    maps.append(output.map.cpu())
         network.train(training)
         use_fused_attention(network.encoder, not (training and device.type == "cpu"))
         return np.concatenate(scores), torch.cat(maps)
@@ -179,6 +179,7 @@ class SyntheticCheck:
         channels: 1 or 3.
         limit: at most this many images, evenly spaced in the order of the cases: all are held in memory.
         enabled: False does nothing.
+        inferer: how the network is asked, as in the evaluation; None asks it plainly at ``image_size``.
     """
 
     def __init__(
@@ -194,7 +195,9 @@ class SyntheticCheck:
         channels: int = 1,
         limit: int | None = None,
         enabled: bool = True,
+        inferer: Inferer | None = None,
     ) -> None:
+        self.inferer = inferer
         self.network = network
         self.normal = [case for case in cases if case.label == 0]
         self.scorer = scorer
@@ -224,7 +227,7 @@ class SyntheticCheck:
             return
         scorer = self.scorer.to(self.network.mean.device)
         data = SyntheticSet(self.normal, scorer, self.synthesis, self.image_size, self.seed, self.channels, self.limit)
-        figures = data.report(self.network)
+        figures = data.report(self.network, inferer=self.inferer)
         content = {
             "model_digest": self.model_digest,
             "scorer_digest": state_digest(scorer.state_dict()),

@@ -128,6 +128,10 @@ class ProxyNetwork(nn.Module):
         weights = self.aggregator.head_weights().detach()
         return output, attention_entropy(self.encoder, encoding.entering, weights, renormalise=renormalise)
 
+    def features(self, images: Tensor) -> Tensor:
+        """What the head classifies, of images [B, C, H, W] in 0..1: the CLS token after the final norm, [B, D]."""
+        return self._outputs(images)[1].cls
+
     def _outputs(self, images: Tensor) -> tuple[ProxyOutput, Encoding]:
         normalized = self.normalize(images)
         detail, evidence = (None, None) if self.detail is None else self.detail(normalized)
