@@ -78,11 +78,19 @@ def choose_device(device: str) -> torch.device:
 
 
 def schedule(
-    optimizer: Optimizer, loader: DataLoader[dict[str, Tensor]], epochs: int, warmup_epochs: float
+    optimizer: Optimizer,
+    loader: DataLoader[dict[str, Tensor]],
+    epochs: int,
+    warmup_epochs: float,
+    start_fraction: float | None = None,
 ) -> LRScheduler:
-    """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training."""
+    """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training.
+
+    ``start_fraction`` of the rate is where warm-up begins (:func:`~vitad_med.engines.optimization.warmup_cosine`).
+    """
     steps = len(loader) * epochs
-    return warmup_cosine(optimizer, min(round(warmup_epochs * len(loader)), max(1, steps // 10)), steps)
+    warmup = min(round(warmup_epochs * len(loader)), max(1, steps // 10))
+    return warmup_cosine(optimizer, warmup, steps, start_fraction=start_fraction)
 
 
 def cases(
