@@ -61,7 +61,12 @@ class ViewMaker:
         patch: side of a patch in pixels; needed for masking.
         saliency: ``per_image`` one map of the whole image, cropped and resized like each view, ``per_view`` a map of
             every view, which costs as much as masking saves.
+
+    Attributes:
+        unshared: index of the student's first view that the teacher does not see in the same augmentation.
     """
+
+    unshared = 0
 
     def __init__(
         self,
@@ -173,6 +178,8 @@ class SharedViews(ViewMaker):
             whole (iBOT, Zhou et al. 2022).
     """
 
+    unshared = 1
+
     def __init__(
         self,
         multicrop: MultiCrop,
@@ -210,9 +217,7 @@ class SharedViews(ViewMaker):
         if augmented[1]:
             views = torch.cat(augmented[1])
             dropped = self.masking.local and not self.hide
-            student.append(
-                StudentViews(views, self._kept(views, small, whole, attention, draws) if dropped else None)
-            )
+            student.append(StudentViews(views, self._kept(views, small, whole, attention, draws) if dropped else None))
         return StepViews(seen, student)
 
 

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from vitad_med.augmentation.views import StepViews, ViewMaker
+from vitad_med.engines.feature_monitors import feature_monitors
 from vitad_med.engines.loading import to_unit_range
 from vitad_med.engines.precision import Precision
 from vitad_med.errors import ConfigError, VitadError
@@ -135,9 +136,11 @@ class DistillationTrainer(Trainer):
         student = torch.cat([output.logits for output in seen]).float().reshape(-1, batch, count)
         target = taught.logits.float().reshape(-1, batch, count)
         hidden = next((output.patches for output in seen if output.patches is not None), None)
-        patches = {} if hidden is None else {"patches": (hidden, taught.patches)}
+        patches: dict[str, tuple[Tensor, Tensor]] = {}
+        if hidden is not None and taught.patches is not None:
+            patches["patches"] = (hidden, taught.patches)
         loss, monitors = self.objective(student, target, progress, **patches)
-        monitors["feature_spread"] = feature_spread(taught.features[:batch])
+        monitors |= feature_monitors(taught.features[:batch], seen[0].features[self.views.unshared * batch :][:batch])
         if not torch.isfinite(loss):
             raise VitadError(f"the loss is {loss.item()} at step {step}: lower learning_rate, or set amp to False")
         self.optimizer.zero_grad(set_to_none=True)
@@ -158,22 +161,12 @@ class DistillationTrainer(Trainer):
         return {"monitors": {"loss": float(loss.detach()), "gradient_norm": float(norm), **monitors}}
 
 
-@torch.no_grad()
-def feature_spread(features: Tensor) -> float:
-    """How much features [B, D] differ: mean standard deviation per dimension of the unit vectors, times sqrt(D).
-
-    0 where all point one way, about 1 where directions are spread over the whole sphere.
-    """
-    unit = nn.functional.normalize(features.float(), dim=-1)
-    return float(unit.std(dim=0).mean() * math.sqrt(features.shape[1]))
-
-
 def check_batch_size(batch_size: int) -> None:
     """Raise ConfigError unless a batch has images to compare."""
     if batch_size < 2:
         raise ConfigError(
-            f"a batch of {batch_size} has nothing to share out among prototypes: set batch_size to at least 2, and give "
-            "at least 2 training images"
+            f"a batch of {batch_size} has nothing to share out among prototypes: set batch_size to at least 2, and "
+            "give at least 2 training images"
         )
 
 

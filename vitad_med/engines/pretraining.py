@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -150,7 +150,9 @@ def create_views(
     if masks.kind != "none" and mask_ratio == 0:
         logger.warning("mask_ratio 0 masks nothing: the student sees every patch")
     if chosen.hides and (masks.kind == "none" or mask_ratio == 0):
-        raise ConfigError(f"objective '{objective}' learns from masked patches: set masking and mask_ratio, or use dino")
+        raise ConfigError(
+            f"objective '{objective}' learns from masked patches: set masking and mask_ratio, or use dino"
+        )
     patch = patch_size(network.encoder)
     views: ViewMaker
     if chosen.paired:

@@ -90,7 +90,11 @@ class DistillationNetwork(nn.Module):
             read: True where a patch's own logits are asked for, [B, N], with as many patches in each image.
         """
         tokens = forward_tokens(
-            self.encoder, normalize(images, self.mean, self.std), kept, hidden, None if hidden is None else self.mask_token
+            self.encoder,
+            normalize(images, self.mean, self.std),
+            kept,
+            hidden,
+            None if hidden is None else self.mask_token,
         )
         patches = None if read is None else self.head(tokens[:, self.encoder.num_prefix_tokens :][read])
         return DistillationOutput(self.head(tokens[:, 0]), tokens[:, 0], patches)

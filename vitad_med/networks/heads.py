@@ -70,5 +70,5 @@ class MLPHead(nn.Module):
         the sphere, and the longer a stored prototype is, the less the next step turns it.
         """
         if self.prototypes:
-            direction = self.last.parametrizations.weight.original1
+            direction = dict(self.last.named_parameters())["parametrizations.weight.original1"]
             direction.div_(direction.norm(dim=1, keepdim=True))

@@ -1,4 +1,4 @@
-"""The forward pass of a ViT over a part of its patch tokens: dropped ones shorten the sequence, hidden ones are replaced.
+"""The forward pass of a ViT over some of its patch tokens: dropped ones shorten the sequence, hidden ones are replaced.
 
 Position embeddings are added before tokens are dropped, so that what is kept knows where it comes from. Prefix tokens
 (CLS, registers) always stay.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,12 +57,18 @@ class APMaskLoss(nn.Module):
             progress: fraction of training done; not used.
 
         Returns:
-            the loss and :func:`~vitad_med.objectives.usage.prototype_usage`.
+            the loss, :func:`~vitad_med.objectives.usage.prototype_usage`, and ``agreement``, how much of what targets
+            say predictions say too: 1 where they are equal, 0 where predictions are uniform, below 0 where they
+            contradict. The loss cannot show that: its least value is the entropy of the targets.
         """
         target = self.targets(teacher.float())
         log_prediction = F.log_softmax(student.float() / self.temperature, dim=-1)
         loss = -torch.einsum("tbk,sbk->tsb", target, log_prediction).mean()
-        return loss, prototype_usage(target)
+        monitors = prototype_usage(target)
+        highest = math.log(target.shape[-1])
+        entropy = monitors["target_entropy"] * highest
+        monitors["agreement"] = (highest - float(loss.detach())) / max(highest - entropy, 1e-3)
+        return loss, monitors
 
     @torch.no_grad()
     def targets(self, teacher: Tensor) -> Tensor:
