@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from vitad_med.augmentation.intensity import Augment
 from vitad_med.augmentation.masking import Masking
@@ -149,6 +150,12 @@ def test_the_result_is_an_encoder_that_weights_accept(
         torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-3)
     assert mean == pytest.approx(network.mean.flatten().tolist())
     assert std == pytest.approx(network.std.flatten().tolist())
+    with safe_open(tmp_path / "encoder.safetensors", framework="pt") as file:
+        trunk = chosen.head.trunk.state_dict(prefix="head.trunk.")
+        assert trunk.keys() == {name for name in file.keys() if name.startswith("head.")}  # noqa: SIM118 - no mapping
+        torch.testing.assert_close(
+            file.get_tensor("head.trunk.0.weight").float(), trunk["head.trunk.0.weight"], atol=1e-3, rtol=0
+        )
     document = json.loads((tmp_path / "pretraining.json").read_text())
     assert document["images"] == images
     assert document["encoder"] == encoder

@@ -228,7 +228,7 @@ def write_result(
     settings: Mapping[str, Any],
     images: Mapping[str, Any],
 ) -> None:
-    """Write ``encoder.safetensors`` and ``pretraining.json``.
+    """Write ``encoder.safetensors``, which the key ``weights`` of any bundle takes, and ``pretraining.json``.
 
     Args:
         output_dir: holds ``history.csv`` of the training.
@@ -241,7 +241,8 @@ def write_result(
         raise ConfigError(f"encoder '{encoder}' is unknown: use 'teacher' or 'student'")
     folder = Path(output_dir)
     chosen = teacher if encoder == "teacher" else student
-    save_encoder(folder / "encoder.safetensors", chosen, {**settings, "encoder": encoder, "images": images["images"]})
+    provenance = {**settings, "encoder": encoder, "images": images["images"]}
+    save_encoder(folder / "encoder.safetensors", chosen, provenance, keep_head=True)
     with (folder / "history.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     document = {

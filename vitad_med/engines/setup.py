@@ -163,9 +163,18 @@ def start_from(network: ProxyNetwork, initial_model: str | Path | None) -> Proxy
     return network
 
 
-def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:
-    """Write an encoder as fp16 safetensors, with its input statistics and provenance as metadata."""
+def save_encoder(
+    path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any], keep_head: bool = False
+) -> None:
+    """Write an encoder as fp16 safetensors, with its input statistics and provenance as metadata.
+
+    With ``keep_head`` the head's layers but the last lie beside it, as ``head.trunk.*``. Reading the file as an
+    encoder's weights leaves them out.
+    """
     state = {name: value.detach().cpu().half() for name, value in network.encoder.state_dict().items()}
+    if keep_head:
+        trunk = network.head.trunk.state_dict(prefix="head.trunk.").items()
+        state |= {name: value.detach().cpu().half() for name, value in trunk}
     metadata = {
         "mean": str([round(float(x), 6) for x in network.mean.flatten()]),
         "std": str([round(float(x), 6) for x in network.std.flatten()]),
