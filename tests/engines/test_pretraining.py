@@ -57,6 +57,14 @@ def test_each_objective_does_what_its_paper_does(
     assert getattr(views, "hide", False) == (objective == "ibot")
 
 
+@pytest.mark.parametrize(("centering", "temperatures"), [("sinkhorn", (0.02, 0.02)), ("mean", (0.04, 0.07))])
+def test_epsilon_is_the_temperature_of_shared_out_targets(centering: str, temperatures: tuple[float, float]) -> None:
+    for objective in ("dino", "ibot"):
+        loss = pretraining.create_objective(objective, 4, epsilon=0.02, centering=centering)  # type: ignore[arg-type]
+        terms = [loss] if isinstance(loss, DINOLoss) else [loss.cls, loss.patch]  # type: ignore[attr-defined]
+        assert all((term.temperature(0.0), term.temperature(1.0)) == pytest.approx(temperatures) for term in terms)
+
+
 def test_masking_is_a_choice(network: DistillationNetwork) -> None:
     views = pretraining.create_views("dino", MULTICROP, Augment(), network, 0, "attention", 0.5, "per_view")
     assert views.masking == Masking("attention", 0.5, local=True)

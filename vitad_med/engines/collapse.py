@@ -64,7 +64,7 @@ class CollapseMonitor:
         self,
         patience: int = 50,
         max_target_entropy: float = 0.995,
-        min_usage_entropy: float = 0.3,
+        min_usage_entropy: float = 0.15,
         min_feature_spread: float = 0.02,
         min_identity: float = 0.03,
     ) -> None:

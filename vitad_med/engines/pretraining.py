@@ -98,7 +98,8 @@ def create_objective(
         objective: ``apmask``, ``dino``, ``msn`` or ``ibot``.
         prototypes: K.
         temperature: of the student.
-        epsilon, sinkhorn_iterations, queue: of ``apmask``.
+        epsilon: of Sinkhorn-Knopp: of ``apmask``, and of ``dino`` and ``ibot`` where they use it.
+        sinkhorn_iterations, queue: of ``apmask``.
         centering: of ``dino`` and ``ibot``.
         mean_entropy_weight: of ``msn``.
     """
@@ -109,9 +110,10 @@ def create_objective(
         return APMaskLoss(prototypes, temperature, epsilon, sinkhorn_iterations, queue)
     if objective == "msn":
         return MSNLoss(temperature, temperature / 4, mean_entropy_weight)
-    if objective == "dino":
-        return DINOLoss(prototypes, temperature, centering=centering)
-    return IBOTLoss(prototypes, temperature, centering=centering)
+    # Sinkhorn-Knopp sharpens by epsilon; DINO's rising temperature belongs to the centre that it subtracts.
+    rise = {"teacher_temperature": epsilon, "warmup_temperature": epsilon} if centering == "sinkhorn" else {}
+    loss = DINOLoss if objective == "dino" else IBOTLoss
+    return loss(prototypes, temperature, centering=centering, **rise)
 
 
 def create_views(
