@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitad_med.augmentation.intensity import Augment
 from vitad_med.augmentation.multicrop import MultiCrop
+from vitad_med.augmentation.views import SharedViews
 from vitad_med.engines.checkpointing import Checkpointing
 from vitad_med.engines.distillation import DistillationTrainer
 from vitad_med.engines.loading import ImageArray, train_loader
@@ -132,9 +133,7 @@ def train_distillation(images: np.ndarray, folder: Path, stop_after: int | None 
         objective,
         optimizer,
         scheduler,
-        MultiCrop(2, 32, (0.4, 1.0), 2, 16, (0.1, 0.4)),
-        Augment(blur=1.0),
-        seed=6,
+        SharedViews(MultiCrop(2, 32, (0.4, 1.0), 2, 16, (0.1, 0.4)), Augment(blur=1.0), seed=6),
         train_handlers=[Checkpointing(folder / "training.ckpt", objects, {"epochs": EPOCHS})],
     )
     run(trainer, stop_after)

@@ -38,14 +38,23 @@ def create_optimizer(
     raise ConfigError(f"optimizer '{name}' is unknown: use 'sgd' or 'adamw'")
 
 
-def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int, final_fraction: float = 0.0) -> LambdaLR:
+def warmup_cosine(
+    optimizer: Optimizer,
+    warmup_steps: int,
+    total_steps: int,
+    final_fraction: float = 0.0,
+    start_fraction: float | None = None,
+) -> LambdaLR:
     """Linear rise over ``warmup_steps``, then a half cosine to ``final_fraction``; one call of ``step`` an iteration.
 
-    The first step already moves (a rate of 1 / warmup_steps), unlike schedules that start at zero.
+    The rise begins at ``start_fraction``. By default the first step already moves (a rate of 1 / warmup_steps), unlike
+    schedules that start at zero.
     """
 
     def factor(step: int) -> float:
         if step < warmup_steps:
+            if start_fraction is not None:
+                return start_fraction + (1 - start_fraction) * step / warmup_steps
             return (step + 1) / warmup_steps
         progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
         return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))

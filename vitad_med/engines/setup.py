@@ -78,11 +78,19 @@ def choose_device(device: str) -> torch.device:
 
 
 def schedule(
-    optimizer: Optimizer, loader: DataLoader[dict[str, Tensor]], epochs: int, warmup_epochs: float
+    optimizer: Optimizer,
+    loader: DataLoader[dict[str, Tensor]],
+    epochs: int,
+    warmup_epochs: float,
+    start_fraction: float | None = None,
 ) -> LRScheduler:
-    """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training."""
+    """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training.
+
+    ``start_fraction`` of the rate is where warm-up begins (:func:`~vitad_med.engines.optimization.warmup_cosine`).
+    """
     steps = len(loader) * epochs
-    return warmup_cosine(optimizer, min(round(warmup_epochs * len(loader)), max(1, steps // 10)), steps)
+    warmup = min(round(warmup_epochs * len(loader)), max(1, steps // 10))
+    return warmup_cosine(optimizer, warmup, steps, start_fraction=start_fraction)
 
 
 def cases(
@@ -155,9 +163,18 @@ def start_from(network: ProxyNetwork, initial_model: str | Path | None) -> Proxy
     return network
 
 
-def save_encoder(path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any]) -> None:
-    """Write an encoder as fp16 safetensors, with its input statistics and provenance as metadata."""
+def save_encoder(
+    path: str | Path, network: DistillationNetwork, provenance: Mapping[str, Any], keep_head: bool = False
+) -> None:
+    """Write an encoder as fp16 safetensors, with its input statistics and provenance as metadata.
+
+    With ``keep_head`` the head's layers but the last lie beside it, as ``head.trunk.*``. Reading the file as an
+    encoder's weights leaves them out.
+    """
     state = {name: value.detach().cpu().half() for name, value in network.encoder.state_dict().items()}
+    if keep_head:
+        trunk = network.head.trunk.state_dict(prefix="head.trunk.").items()
+        state |= {name: value.detach().cpu().half() for name, value in trunk}
     metadata = {
         "mean": str([round(float(x), 6) for x in network.mean.flatten()]),
         "std": str([round(float(x), 6) for x in network.std.flatten()]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -47,6 +48,7 @@ class MLPHead(nn.Module):
                 nn.init.zeros_(layer.bias)
         last = nn.Linear(bottleneck, out_features, bias=not prototypes)
         if prototypes:
+            # The weight is v / |v|: every prototype has unit norm in every forward pass, whatever a step did to v.
             last = weight_norm(last)
             last.parametrizations.weight.original0.data.fill_(1.0)
             last.parametrizations.weight.original0.requires_grad_(False)
@@ -59,3 +61,14 @@ class MLPHead(nn.Module):
             # Normalised in float32: eps below would vanish in half precision.
             features = nn.functional.normalize(features.float(), dim=-1, eps=1e-6)
         return self.last(features)
+
+    @torch.no_grad()
+    def normalize_prototypes(self) -> None:
+        """Put the stored prototypes back to unit length, as AAAI 2023 does after each gradient step.
+
+        The forward pass does not change: it divides by the length anyway. But the length grows with every step along
+        the sphere, and the longer a stored prototype is, the less the next step turns it.
+        """
+        if self.prototypes:
+            direction = dict(self.last.named_parameters())["parametrizations.weight.original1"]
+            direction.div_(direction.norm(dim=1, keepdim=True))

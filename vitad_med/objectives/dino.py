@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 
 from vitad_med.errors import ConfigError
 from vitad_med.objectives.sinkhorn import sinkhorn
+from vitad_med.objectives.usage import prototype_usage
 
 Centering = Literal["mean", "sinkhorn"]
 
@@ -67,8 +67,7 @@ class DINOLoss(nn.Module):
             progress: fraction of training done, 0..1.
 
         Returns:
-            the loss, and what collapse shows in: ``target_entropy`` (of one target) and ``usage_entropy`` (of the mean
-            target), both over log K; 1 and 1 mean uniform collapse, 0 and 0 collapse to one prototype.
+            the loss, and what collapse shows in (:func:`~vitad_med.objectives.usage.prototype_usage`).
         """
         target = self.targets(teacher.float(), self.temperature(progress))
         log_prediction = F.log_softmax(student.float() / self.student_temperature, dim=-1)
@@ -76,14 +75,8 @@ class DINOLoss(nn.Module):
         different = ~torch.eye(len(teacher), len(student), dtype=torch.bool, device=student.device)
         loss = cross_entropy[different].mean()
         if self.centering == "mean":
-            self._update_center(teacher)
-        log_count = math.log(target.shape[-1])
-        mean_target = target.mean(dim=(0, 1))
-        monitors = {
-            "target_entropy": float(torch.special.entr(target).sum(dim=-1).mean() / log_count),
-            "usage_entropy": float(torch.special.entr(mean_target).sum() / log_count),
-        }
-        return loss, monitors
+            self.update_center(teacher)
+        return loss, prototype_usage(target)
 
     def targets(self, teacher: Tensor, temperature: float) -> Tensor:
         """Target distributions over prototypes, [views, B, K]."""
@@ -92,7 +85,8 @@ class DINOLoss(nn.Module):
         return torch.stack([sinkhorn(view, temperature) for view in teacher])
 
     @torch.no_grad()
-    def _update_center(self, teacher: Tensor) -> None:
+    def update_center(self, teacher: Tensor) -> None:
+        """Eq. 4 over teacher outputs [views, B, K] of all processes."""
         mean = teacher.float().mean(dim=(0, 1)).unsqueeze(0)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(mean)

@@ -1,0 +1,187 @@
+"""What the pre-training config calls: each objective with what its paper does, refusals, warnings, the result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from vitad_med.augmentation.intensity import Augment
+from vitad_med.augmentation.masking import Masking
+from vitad_med.augmentation.multicrop import MultiCrop
+from vitad_med.augmentation.views import PairedViews, SharedViews
+from vitad_med.engines import pretraining
+from vitad_med.engines.loading import ImageArray, train_loader
+from vitad_med.engines.optimization import create_optimizer, warmup_cosine
+from vitad_med.errors import ConfigError
+from vitad_med.networks.distillation import DistillationNetwork
+from vitad_med.networks.weights import build_encoder
+from vitad_med.objectives.apmask import APMaskLoss
+from vitad_med.objectives.dino import DINOLoss
+from vitad_med.objectives.ibot import IBOTLoss
+from vitad_med.objectives.msn import MSNLoss
+
+MULTICROP = MultiCrop(1, 32, (0.4, 1.0), 2, 16, (0.1, 0.4))
+
+
+@pytest.fixture(scope="module")
+def network() -> DistillationNetwork:
+    return DistillationNetwork(image_size=32, prototypes=4, head_hidden=8, head_bottleneck=4)
+
+
+@pytest.mark.parametrize(
+    ("objective", "maker", "masking", "loss"),
+    [
+        ("apmask", PairedViews, Masking("attention", 0.3, local=True), APMaskLoss),
+        ("msn", PairedViews, Masking("random", 0.3, local=False), MSNLoss),
+        ("dino", SharedViews, Masking("none", 0.3), DINOLoss),
+        ("ibot", SharedViews, Masking("random", 0.3, local=False), IBOTLoss),
+    ],
+)
+def test_each_objective_does_what_its_paper_does(
+    objective: str, maker: type, masking: Masking, loss: type, network: DistillationNetwork
+) -> None:
+    views = pretraining.create_views(objective, MULTICROP, Augment(), network, 3)
+    assert type(views) is maker
+    assert views.masking == masking
+    assert views.patch == 16
+    assert views.seed == 3
+    assert type(pretraining.create_objective(objective, 4)) is loss
+    assert getattr(views, "hide", False) == (objective == "ibot")
+
+
+@pytest.mark.parametrize(("centering", "temperatures"), [("sinkhorn", (0.02, 0.02)), ("mean", (0.04, 0.07))])
+def test_epsilon_is_the_temperature_of_shared_out_targets(centering: str, temperatures: tuple[float, float]) -> None:
+    for objective in ("dino", "ibot"):
+        loss = pretraining.create_objective(objective, 4, epsilon=0.02, centering=centering)  # type: ignore[arg-type]
+        terms = [loss] if isinstance(loss, DINOLoss) else [loss.cls, loss.patch]  # type: ignore[attr-defined]
+        assert all((term.temperature(0.0), term.temperature(1.0)) == pytest.approx(temperatures) for term in terms)
+
+
+def test_masking_is_a_choice(network: DistillationNetwork) -> None:
+    views = pretraining.create_views("dino", MULTICROP, Augment(), network, 0, "attention", 0.5, "per_view")
+    assert views.masking == Masking("attention", 0.5, local=True)
+    assert views.saliency == "per_view"
+
+
+def test_refusals_name_the_key(network: DistillationNetwork) -> None:
+    def views(objective: str = "apmask", multicrop: MultiCrop = MULTICROP, **options: object) -> None:
+        pretraining.create_views(objective, multicrop, Augment(), network, 0, **options)  # type: ignore[arg-type]
+
+    for ratio in (1, 1.5, -0.1):
+        with pytest.raises(ConfigError, match=f"mask_ratio {ratio} must lie in 0..1"):
+            views(mask_ratio=ratio)
+    with pytest.raises(ConfigError, match="objective 'swav' is unknown: use one of apmask, msn, dino, ibot"):
+        views("swav")
+    with pytest.raises(ConfigError, match="masking 'blocks' is unknown"):
+        views(masking="blocks")
+    with pytest.raises(ConfigError, match=r"multicrop#global_size 40 is no multiple of the patch size 16: use 32"):
+        views(multicrop=MultiCrop(1, 40, local_views=0))
+    with pytest.raises(ConfigError, match=r"multicrop#local_size 24 is no multiple of the patch size 16: use 32"):
+        views(multicrop=MultiCrop(1, 32, local_size=24))
+    for options in ({"masking": "none"}, {"mask_ratio": 0}):
+        with pytest.raises(ConfigError, match="'ibot' learns from masked patches"):
+            views("ibot", **options)
+    with pytest.raises(ConfigError, match="queue 8 does not apply to objective 'dino'"):
+        pretraining.create_objective("dino", 4, queue=8)
+    with pytest.raises(ConfigError, match="set batch_size to at least 2"):
+        pretraining.check(PairedViews(MULTICROP, Augment()), 1)
+
+
+def test_a_ratio_of_0_is_no_masking_and_says_so(network: DistillationNetwork, caplog: pytest.LogCaptureFixture) -> None:
+    views = pretraining.create_views("apmask", MULTICROP, Augment(), network, 0, mask_ratio=0)
+    assert "mask_ratio 0 masks nothing" in caplog.text
+    made = views(torch.rand(2, 1, 32, 32), 0, 0, lambda images: images)
+    assert made.student[0].kept is None
+
+
+@pytest.mark.parametrize(("queue", "warned"), [(0, True), (4, False)])
+def test_more_prototypes_than_samples_are_a_warning(queue: int, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    loader = train_loader(ImageArray(np.zeros((20, 1, 8, 8), np.uint8)), 16, 0)
+    pretraining.warn_of_few_samples("apmask", loader, queue, 20)
+    assert ("16 samples share 20 prototypes" in caplog.text) is warned
+    assert ("a queue of at least 4" in caplog.text) is warned
+    pretraining.warn_of_few_samples("dino", loader, 0, 20)
+    assert len(caplog.records) == int(warned)
+
+
+def test_abnormal_images_in_the_training_list_are_counted_and_left_out(
+    nih_mini: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "nih"
+    shutil.copytree(nih_mini, folder, symlinks=True)
+    tables = folder / "Data_Entry_2017_v2020.csv"
+    wrong = (folder / "train_val_list.txt").read_text().split()[:3]
+    rows = tables.read_text().splitlines()
+    tables.write_text(
+        "\n".join(r.replace("No Finding", "Mass") if r.split(",")[0] in wrong else r for r in rows) + "\n"
+    )
+    caplog.set_level(logging.INFO)
+    cases, counts = pretraining.training_summary("nih_chestxray14", str(folder), 0.1, 0, {})
+    assert counts["abnormal_left_out"] == 3
+    assert len(cases) + counts["normal_held_out"] == 61
+    assert all(case.label == 0 for case in cases)
+    assert f"training images: {len(cases)} normal of {len(cases)} patients; left out: 3 abnormal" in caplog.text
+    assert any(r.levelno == logging.WARNING and "3 abnormal" in r.message for r in caplog.records)
+
+
+def test_a_folder_without_labels_says_that_nothing_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a/0.png", "b/0.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / name)
+    cases, counts = pretraining.training_summary("image_folder", str(tmp_path), 0.0, 0, {})
+    assert len(cases) == 3
+    assert counts == {"images": 3, "patients": 2, "labels": "unknown: every image is taken as normal"}
+    assert "an abnormal one among them is learned as normal" in caplog.text
+
+
+@pytest.mark.parametrize("encoder", ["teacher", "student"])
+def test_the_result_is_an_encoder_that_weights_accept(
+    encoder: str, network: DistillationNetwork, tmp_path: Path
+) -> None:
+    teacher = network.teacher_copy()
+    with torch.no_grad():
+        teacher.encoder.cls_token.add_(1.0)
+    (tmp_path / "history.csv").write_text("epoch,loss,identity\n1,3.0,0.1\n2,2.5,0.4\n")
+    settings, images = {"objective": "apmask", "epochs": 2}, {"images": 7, "patients": 7}
+    pretraining.write_result(tmp_path, encoder, network, teacher, settings, images)
+    chosen = teacher if encoder == "teacher" else network
+    loaded, (mean, std) = build_encoder(weights=str(tmp_path / "encoder.safetensors"), image_size=32)
+    for name, value in chosen.encoder.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-3)
+    assert mean == pytest.approx(network.mean.flatten().tolist())
+    assert std == pytest.approx(network.std.flatten().tolist())
+    with safe_open(tmp_path / "encoder.safetensors", framework="pt") as file:
+        trunk = chosen.head.trunk.state_dict(prefix="head.trunk.")
+        assert trunk.keys() == {name for name in file.keys() if name.startswith("head.")}  # noqa: SIM118 - no mapping
+        torch.testing.assert_close(
+            file.get_tensor("head.trunk.0.weight").float(), trunk["head.trunk.0.weight"], atol=1e-3, rtol=0
+        )
+    document = json.loads((tmp_path / "pretraining.json").read_text())
+    assert document["images"] == images
+    assert document["encoder"] == encoder
+    assert document["last_epoch"] == {"epoch": 2.0, "loss": 2.5, "identity": 0.4}
+    with pytest.raises(ConfigError, match="encoder 'both' is unknown"):
+        pretraining.write_result(tmp_path, "both", network, teacher, settings, images)
+
+
+def test_warm_up_starts_at_the_papers_rate() -> None:
+    optimizer = create_optimizer([{"params": [torch.nn.Parameter(torch.zeros(2))]}], "adamw", 5e-4)
+    scheduler = warmup_cosine(optimizer, 10, 100, start_fraction=1e-5 / 5e-4)
+    rates = []
+    for _ in range(100):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(1e-5)
+    assert rates[5] == pytest.approx((1e-5 + 5e-4) / 2)
+    assert rates[10] == pytest.approx(5e-4)
+    assert rates[55] == pytest.approx(2.5e-4)
+    assert rates[99] < 1e-6
