@@ -74,6 +74,19 @@ def test_inference_writes_a_score_and_a_map_of_each_image(ask, tmp_path: Path) -
     assert written.std() > 0
 
 
+def test_inference_has_the_scores_of_the_evaluation(ask, tmp_path: Path) -> None:
+    """Scores of a network that nobody loaded would look as plausible."""
+    for config, options in (("evaluate.json", ("--replicates", "20", "--overlays", "0")), ("inference.json", ())):
+        done = ask(config, *SIZE, *options)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        scores = {row["image"]: float(row["score"]) for row in csv.DictReader(file)}
+    with (tmp_path / "out" / "images.csv").open() as file:
+        expected = {row["case_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert scores == pytest.approx(expected, abs=1e-5)
+    assert len(set(scores.values())) > 1
+
+
 def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(ask, nih_mini: Path, tmp_path: Path) -> None:
     folder = tmp_path / "ward" / "JONES^MARY"
     folder.mkdir(parents=True)

@@ -28,7 +28,7 @@ from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
 from vitad_med.networks.distillation import DistillationNetwork
 from vitad_med.networks.proxy import ProxyNetwork
-from vitad_med.networks.state import load_model, save_model
+from vitad_med.networks.state import load_model, model_digest, save_model, with_weights
 from vitad_med.reproducibility import seed_everything
 from vitad_med.synthesis import SyntheticScheme
 
@@ -38,6 +38,7 @@ __all__ = [
     "choose_device",
     "finish_processes",
     "load_model",
+    "model_digest",
     "pipeline_settings",
     "prepare",
     "prepare_distributed",
@@ -54,6 +55,7 @@ __all__ = [
     "training_cases",
     "training_set",
     "validation_cases",
+    "with_weights",
 ]
 
 logger = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from vitad_med.checkpoint import load_checkpoint, save_checkpoint
 from vitad_med.digests import state_digest
 from vitad_med.errors import WeightsError
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def save_model(path: str | Path, network: nn.Module, dtype: torch.dtype = torch.float16) -> str:
@@ -56,3 +59,22 @@ def load_model(path: str | Path, network: nn.Module) -> str:
         )
     network.load_state_dict(state)
     return state_digest({name: torch.as_tensor(value) for name, value in state.items()})
+
+
+def with_weights(network: _Network, path: str | Path) -> _Network:
+    """The network after :func:`load_model`, for configurations: whoever asks for the network gets the trained one.
+
+    Raises:
+        WeightsError: as :func:`load_model`.
+    """
+    load_model(path, network)
+    return network
+
+
+def model_digest(path: str | Path) -> str:
+    """Digest of a stored model, as :func:`load_model` gives it.
+
+    Raises:
+        WeightsError: missing or unreadable file.
+    """
+    return state_digest({name: torch.as_tensor(value) for name, value in load_checkpoint(Path(path)).items()})
