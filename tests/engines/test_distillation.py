@@ -172,7 +172,7 @@ def test_dino_equals_a_plain_loop_bit_for_bit(images: np.ndarray) -> None:
     multicrop, augment = MultiCrop(2, SIZE, (0.4, 1.0), 2, 16, (0.1, 0.4)), Augment(blur=1.0)
     trainer = make_trainer(images, "dino", views=SharedViews(multicrop, augment, SEED), drop_path_rate=0.0, amp=False)
     student, teacher = copy.deepcopy(trainer.student), copy.deepcopy(trainer.teacher)
-    loss_of = DINOLoss(PROTOTYPES, centering="sinkhorn")
+    loss_of = DINOLoss(PROTOTYPES, teacher_temperature=0.05, warmup_temperature=0.05, centering="sinkhorn")
     optimizer = create_optimizer(parameter_groups([student], 0.04), "adamw", 1e-3)
     loader = train_loader(ImageArray(images), 4, seed=SEED)
     scheduler = schedule(optimizer, loader, 2, 1, 0.02)

@@ -150,7 +150,7 @@ def test_the_result_is_an_encoder_that_weights_accept(
     with torch.no_grad():
         teacher.encoder.cls_token.add_(1.0)
     (tmp_path / "history.csv").write_text("epoch,loss,identity\n1,3.0,0.1\n2,2.5,0.4\n")
-    settings, images = {"objective": "apmask", "epochs": 2}, {"images": 7, "patients": 7}
+    settings, images = {"objective": "apmask", "weights": "/home/somebody/first.pth"}, {"images": 7, "patients": 7}
     pretraining.write_result(tmp_path, encoder, network, teacher, settings, images)
     chosen = teacher if encoder == "teacher" else network
     loaded, (mean, std) = build_encoder(weights=str(tmp_path / "encoder.safetensors"), image_size=32)
@@ -159,6 +159,7 @@ def test_the_result_is_an_encoder_that_weights_accept(
     assert mean == pytest.approx(network.mean.flatten().tolist())
     assert std == pytest.approx(network.std.flatten().tolist())
     with safe_open(tmp_path / "encoder.safetensors", framework="pt") as file:
+        assert (file.metadata()["objective"], file.metadata()["weights"]) == ("apmask", "first.pth")
         trunk = chosen.head.trunk.state_dict(prefix="head.trunk.")
         assert trunk.keys() == {name for name in file.keys() if name.startswith("head.")}  # noqa: SIM118 - no mapping
         torch.testing.assert_close(

@@ -244,6 +244,8 @@ def write_result(
     folder = Path(output_dir)
     chosen = teacher if encoder == "teacher" else student
     provenance = {**settings, "encoder": encoder, "images": images["images"]}
+    if "weights" in provenance:  # the file may leave the site: the folders of this machine stay here
+        provenance["weights"] = Path(str(provenance["weights"])).name
     save_encoder(folder / "encoder.safetensors", chosen, provenance, keep_head=True)
     with (folder / "history.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
