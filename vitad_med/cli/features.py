@@ -96,7 +96,9 @@ def run(options: argparse.Namespace) -> int:
     words = ("data", "section", "weights", "device", "identifiers", "identifier_key_file")
     overrides |= {name: getattr(options, name) for name in words if getattr(options, name) is not None}
     if options.encoder is not None:
+        # The encoder's weights are read where the network is made; there is no trained head.
         overrides |= {"network_def#weights": options.encoder, "detail_width": 0}
+        overrides["network"] = "$@network_def.to(@compute_device)"
     overrides |= given_keys(options.set or [], overrides)
     run_quietly(config, options.data, overrides, ("vitad_med.evaluation.features", "features of "))
     _print(out)
@@ -115,7 +117,6 @@ def _component(options: argparse.Namespace) -> dict[str, Any]:
         "limit": options.limit,
         "by": options.by,
         "model": bundle if encoder is None else f"encoder {Path(encoder).name}",
-        # The digest loads the weights; an encoder's are loaded where the network is made.
         "model_digest": "@model_digest" if encoder is None else None,
     }
 
