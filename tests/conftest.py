@@ -18,6 +18,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+import vitad_med  # noqa: F401 - before any test imports timm: see _torchvision_cpu.py
+
 REPO_ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 # The tensors here are tiny: on a machine with many cores more threads only wait for one another.
