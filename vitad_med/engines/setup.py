@@ -37,7 +37,6 @@ __all__ = [
     "cases",
     "choose_device",
     "finish_processes",
-    "load_model",
     "model_digest",
     "pipeline_settings",
     "prepare",

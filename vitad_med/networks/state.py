@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ def load_model(path: str | Path, network: nn.Module) -> str:
             "or of another shape; set architecture, image_size, head_hidden and detail_width as in its training"
         )
     network.load_state_dict(state)
-    return state_digest({name: torch.as_tensor(value) for name, value in state.items()})
+    return _stored_digest(state)
 
 
 def with_weights(network: _Network, path: str | Path) -> _Network:
@@ -77,4 +78,8 @@ def model_digest(path: str | Path) -> str:
     Raises:
         WeightsError: missing or unreadable file.
     """
-    return state_digest({name: torch.as_tensor(value) for name, value in load_checkpoint(Path(path)).items()})
+    return _stored_digest(load_checkpoint(Path(path)))
+
+
+def _stored_digest(state: Mapping[str, Any]) -> str:
+    return state_digest({name: torch.as_tensor(value) for name, value in state.items()})
