@@ -29,6 +29,7 @@ ABSENT = "absent.safetensors"
         ("evaluate", {"map_average": "attention"}, ConfigError, "--map_average is 'attention'"),
         ("evaluate", {"sizez": [224]}, ConfigError, "did you mean '--sizes'"),
         ("train", {"transfer_head": "yes"}, ConfigError, "--transfer_head is 'yes'"),
+        ("train", {"warmup_start": 0.001, "epochs": 1}, ConfigError, "warmup_start is above learning_rate"),
         ("train", {"transfer_head": True, "epochs": 1}, WeightsError, "weights 'embedded' hold no head"),
         ("train", {"weights": ABSENT, "epochs": 1}, WeightsError, f"'{ABSENT}' does not exist"),
     ],
@@ -70,3 +71,14 @@ def test_the_papers_recipe_stacks() -> None:
     assert parser.get("multicrop")["local_views"] == 8
     assert parser.get("synthesis")["blend"] == "poisson"
     assert parser.get_parsed_content("loss_function").dice_weight == 0.05
+    assert (parser.get("warmup_start"), parser.get("warmup_epochs")) == (1e-5, 10)
+
+
+def test_warm_up_begins_at_its_key(tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(BUNDLE / "configs" / "train.json")
+    parser.update({"weights": "none", "network": "@network_def", "tracking_uri": "none", "output_dir": str(tmp_path)})
+    rates = [group["lr"] for group in parser.get_parsed_content("optimizer").param_groups]
+    parser.get_parsed_content("scheduler")
+    started = [group["lr"] for group in parser.get_parsed_content("optimizer").param_groups]
+    assert started == pytest.approx([rate * 1e-5 / 5e-4 for rate in rates])

@@ -26,6 +26,7 @@ from vitad_med.engines.loading import ImageArray
 from vitad_med.engines.optimization import warmup_cosine
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
+from vitad_med.errors import ConfigError
 from vitad_med.networks.distillation import DistillationNetwork
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.state import load_model, model_digest, save_model, with_weights
@@ -88,7 +89,12 @@ def schedule(
     """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training.
 
     ``start_fraction`` of the rate is where warm-up begins (:func:`~vitad_med.engines.optimization.warmup_cosine`).
+
+    Raises:
+        ConfigError: warm-up would begin above the rate it rises to.
     """
+    if start_fraction is not None and start_fraction > 1:
+        raise ConfigError("warmup_start is above learning_rate: warm-up rises from the one to the other")
     steps = len(loader) * epochs
     warmup = min(round(warmup_epochs * len(loader)), max(1, steps // 10))
     return warmup_cosine(optimizer, warmup, steps, start_fraction=start_fraction)
