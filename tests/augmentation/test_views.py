@@ -17,6 +17,7 @@ from vitad_med.errors import ConfigError
 
 PATCH = 8
 MULTICROP = MultiCrop(1, 64, (0.4, 1.0), 3, 32, (0.1, 0.4))
+TWO_GLOBAL = MultiCrop(2, 64, (0.4, 1.0), 3, 32, (0.1, 0.4))
 
 
 def brightness(images: Tensor) -> Tensor:
@@ -30,9 +31,9 @@ def never(images: Tensor) -> Tensor:
 
 @pytest.fixture
 def images() -> Tensor:
-    """Smooth pictures, dark on the left, without symmetry."""
-    picture = F.interpolate(torch.rand(4, 1, 6, 6), size=64, mode="bicubic").clamp(0, 1)
-    return (picture * torch.linspace(0.1, 1, 64)).clamp(0, 1)
+    """Smooth pictures without symmetry or trend."""
+    draws = torch.Generator().manual_seed(0)
+    return F.interpolate(torch.rand(4, 1, 6, 6, generator=draws), size=64, mode="bicubic").clamp(0, 1)
 
 
 def dropped_and_kept(views: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,26 +49,28 @@ def dropped_and_kept(views: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
 def test_masks_follow_the_geometry_of_each_view(
     images: Tensor, maker: Callable[..., ViewMaker], saliency: str, flip: float
 ) -> None:
+    multicrop = MULTICROP if maker is PairedViews else TWO_GLOBAL
     if maker is SharedViews and saliency == "per_image" and flip:
         with pytest.raises(ConfigError, match="saliency to 'per_view'"):
-            maker(MULTICROP, Augment(flip=flip), masking=Masking(), patch=PATCH, saliency=saliency)
+            maker(multicrop, Augment(flip=flip), masking=Masking(), patch=PATCH, saliency=saliency)
         return
-    make = maker(MULTICROP, Augment(0, 0, 0, 0, flip), 1, Masking("attention", 0.3), PATCH, saliency)
+    make = maker(multicrop, Augment(0, 0, 0, 0, flip), 1, Masking("attention", 0.3), PATCH, saliency)
     large, small = make(images, 5, 0, brightness).student
-    assert large.images.shape == (4, 1, 64, 64)
+    views = 4 * multicrop.global_views
+    assert large.images.shape == (views, 1, 64, 64)
     assert small.images.shape == (12, 1, 32, 32)
     assert large.kept is not None
     assert small.kept is not None
-    assert large.kept.shape == (4, 64 - 19)
+    assert large.kept.shape == (views, 64 - 19)
     assert small.kept.shape == (12, 16 - 4)
-    for group in (large, small):
+    for group, count in ((large, 19), (small, 4)):
         gone, stays = dropped_and_kept(group.images, group.kept)  # type: ignore[arg-type]
-        # In one of these small views the map of the whole image is too coarse to be exact.
         assert bool((gone < stays).all())
-    if saliency == "per_view":
-        values = brightness(large.images).flatten(1)
-        lowest = values.argsort(dim=1)[:, :19]
-        assert all(not set(k.tolist()) & set(g.tolist()) for k, g in zip(large.kept, lowest, strict=True))
+        lowest = brightness(group.images).flatten(1).argsort(dim=1)[:, :count]
+        for low, kept in zip(lowest, group.kept, strict=True):  # type: ignore[arg-type]
+            right = len(set(low.tolist()) - set(kept.tolist())) / count
+            # The map of the whole image has a coarser grid than a view.
+            assert right == 1 if saliency == "per_view" else right >= 0.75
 
 
 def test_the_teacher_sees_the_whole_image_in_an_augmentation_of_its_own(images: Tensor) -> None:
@@ -107,8 +110,7 @@ def test_masks_of_global_views_alone(images: Tensor) -> None:
 
 
 def test_shared_global_views_are_the_same_pictures_and_hidden_patches_are_those_masked(images: Tensor) -> None:
-    two = MultiCrop(2, 64, (0.4, 1.0), 3, 32, (0.1, 0.4))
-    made = SharedViews(two, Augment(), 0, Masking("random", 0.3), PATCH, hide=True)(images, 0, 0, never)
+    made = SharedViews(TWO_GLOBAL, Augment(), 0, Masking("random", 0.3), PATCH, hide=True)(images, 0, 0, never)
     large, small = made.student
     assert torch.equal(made.teacher, large.images)
     assert large.kept is None
@@ -122,7 +124,7 @@ def test_shared_global_views_are_the_same_pictures_and_hidden_patches_are_those_
 @pytest.mark.parametrize("maker", [PairedViews, SharedViews])
 def test_draws_follow_from_seed_step_and_process(images: Tensor, maker: Callable[..., ViewMaker]) -> None:
     def made(seed: int, step: int, rank: int) -> StepViews:
-        return maker(MULTICROP, Augment(blur=1.0), seed, Masking("random"), PATCH)(images, step, rank, never)
+        return maker(TWO_GLOBAL, Augment(blur=1.0), seed, Masking("random"), PATCH)(images, step, rank, never)
 
     first = made(3, 7, 0)
     again = made(3, 7, 0)

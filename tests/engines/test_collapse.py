@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from torch.nn import functional as F
 
 from vitad_med.augmentation.intensity import Augment
@@ -99,6 +100,29 @@ def test_each_sign_must_hold_and_is_named_with_its_figure(monitor: str, value: f
         step(**{monitor: value})
     assert word in str(caught.value)
     assert monitor in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "length", "patience"), [(40, 1, 20), (1, 1000, 50), (2, 5, 8), (8, 1, 8), (7, 1, None), (1, 4, None)]
+)
+def test_a_short_run_is_judged_over_half_of_its_steps(
+    epochs: int, length: int, patience: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = []
+
+    def step(engine: Engine, batch: int) -> dict[str, dict[str, float]]:
+        steps.append(batch)
+        return {"monitors": {**HEALTHY, "identity": 0.0}}
+
+    engine = Engine(step)
+    CollapseMonitor().attach(engine)
+    if patience is None:
+        engine.run(range(length), max_epochs=epochs)
+        assert "steps are too few to see whether training collapses" in caplog.text
+    else:
+        with pytest.raises(VitadError, match=f"collapsed at step {patience}: identity is 0 .* over {patience} steps"):
+            engine.run(range(length), max_epochs=epochs)
+        assert len(steps) == patience
 
 
 def test_a_resumed_run_stops_where_a_whole_one_would() -> None:

@@ -21,7 +21,7 @@ from vitad_med.engines.loading import ImageArray, train_loader
 from vitad_med.engines.optimization import create_optimizer, parameter_groups
 from vitad_med.engines.pretraining import METHODS, create_objective, create_views
 from vitad_med.engines.setup import prepare, schedule
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, VitadError
 from vitad_med.networks.distillation import DistillationNetwork
 from vitad_med.objectives.dino import DINOLoss
 from vitad_med.reproducibility import generator
@@ -75,7 +75,7 @@ def make_trainer(
     views = views or create_views(objective, multicrop, Augment(blur=1.0), student, SEED)
     optimizer = create_optimizer(parameter_groups([student], 0.04), "adamw", 1e-3)
     loader = train_loader(ImageArray(images), batch_size, seed=SEED)
-    scheduler = schedule(optimizer, loader, epochs, 1, 0.02)
+    scheduler = schedule(optimizer, loader, epochs, 1, 2e-5)
     objects = {"student": student, "teacher": teacher, "objective": loss, "optimizer": optimizer}
     objects["scheduler"] = scheduler  # type: ignore[assignment]
     handlers = [] if folder is None else [Checkpointing(folder / "training.ckpt", objects, {"objective": objective})]  # type: ignore[arg-type]
@@ -172,10 +172,10 @@ def test_dino_equals_a_plain_loop_bit_for_bit(images: np.ndarray) -> None:
     multicrop, augment = MultiCrop(2, SIZE, (0.4, 1.0), 2, 16, (0.1, 0.4)), Augment(blur=1.0)
     trainer = make_trainer(images, "dino", views=SharedViews(multicrop, augment, SEED), drop_path_rate=0.0, amp=False)
     student, teacher = copy.deepcopy(trainer.student), copy.deepcopy(trainer.teacher)
-    loss_of = DINOLoss(PROTOTYPES, teacher_temperature=0.05, warmup_temperature=0.05, centering="sinkhorn")
+    loss_of = DINOLoss(PROTOTYPES, teacher_temperature=0.02, warmup_temperature=0.02, centering="sinkhorn")
     optimizer = create_optimizer(parameter_groups([student], 0.04), "adamw", 1e-3)
     loader = train_loader(ImageArray(images), 4, seed=SEED)
-    scheduler = schedule(optimizer, loader, 2, 1, 0.02)
+    scheduler = schedule(optimizer, loader, 2, 1, 2e-5)
     step = 0
     for epoch in (1, 2):
         loader.sampler.set_epoch(epoch)
@@ -230,6 +230,34 @@ def test_the_monitors_are_there(objective: str, images: np.ndarray) -> None:
     assert monitors.keys() >= common
     assert all(math.isfinite(value) for value in monitors.values())
     assert "patch_loss" in monitors or objective != "ibot"
+
+
+def test_saliency_is_the_teachers(images: np.ndarray) -> None:
+    trainer = make_trainer(images, "apmask", amp=False)
+    pictures = torch.from_numpy(images[:2, :, :SIZE, :SIZE]).float() / 255
+    with torch.no_grad():
+        before = trainer.attention(pictures)
+        trainer.student.encoder.blocks[-1].attn.qkv.weight.add_(torch.randn(576, 192))
+        torch.testing.assert_close(trainer.attention(pictures), before, rtol=0, atol=0)
+        trainer.teacher.encoder.blocks[-1].attn.qkv.weight.add_(torch.randn(576, 192))
+        assert not torch.allclose(trainer.attention(pictures), before, atol=1e-3)
+
+
+@pytest.mark.parametrize(("value", "word"), [("loss", "the loss is nan"), ("gradient", "the gradient's norm is nan")])
+def test_a_step_that_is_not_finite_ends_the_run_before_it_changes_anything(
+    images: np.ndarray, value: str, word: str
+) -> None:
+    trainer = make_trainer(images, "dino")
+    start = [parameter.detach().clone() for parameter in trainer.student.parameters()]
+
+    def broken(student: Tensor, *_: object) -> tuple[Tensor, dict[str, float]]:
+        nothing = (student * 0).sum()
+        return (nothing / 0 if value == "loss" else nothing.sqrt()), {}  # the root's slope at 0 is infinite, times 0
+
+    trainer.objective = broken  # type: ignore[assignment]
+    with pytest.raises(VitadError, match=f"{word} at step 1: lower learning_rate"):
+        trainer.run()
+    assert all(torch.equal(now, before) for now, before in zip(trainer.student.parameters(), start, strict=True))
 
 
 def test_refusals_name_key_and_remedy(images: np.ndarray) -> None:

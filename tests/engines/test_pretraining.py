@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from ignite.engine import Engine, Events
 from safetensors import safe_open
 
 from vitad_med.augmentation.intensity import Augment
@@ -20,7 +18,7 @@ from vitad_med.augmentation.views import PairedViews, SharedViews
 from vitad_med.engines import pretraining
 from vitad_med.engines.loading import ImageArray, train_loader
 from vitad_med.engines.optimization import create_optimizer, warmup_cosine
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, DataError
 from vitad_med.networks.distillation import DistillationNetwork
 from vitad_med.networks.weights import build_encoder
 from vitad_med.objectives.apmask import APMaskLoss
@@ -29,6 +27,7 @@ from vitad_med.objectives.ibot import IBOTLoss
 from vitad_med.objectives.msn import MSNLoss
 
 MULTICROP = MultiCrop(1, 32, (0.4, 1.0), 2, 16, (0.1, 0.4))
+TWO_GLOBAL = MultiCrop(2, 32, (0.4, 1.0), 2, 16, (0.1, 0.4))
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +36,20 @@ def network() -> DistillationNetwork:
 
 
 @pytest.mark.parametrize(
-    ("objective", "maker", "masking", "loss"),
+    ("objective", "maker", "masking", "loss", "shared"),
     [
-        ("apmask", PairedViews, Masking("attention", 0.3, local=True), APMaskLoss),
-        ("msn", PairedViews, Masking("random", 0.3, local=False), MSNLoss),
-        ("dino", SharedViews, Masking("none", 0.3), DINOLoss),
-        ("ibot", SharedViews, Masking("random", 0.3, local=False), IBOTLoss),
+        ("apmask", PairedViews, Masking("attention", 0.3, local=True), APMaskLoss, True),
+        ("msn", PairedViews, Masking("random", 0.3, local=False), MSNLoss, True),
+        ("dino", SharedViews, Masking("none", 0.3), DINOLoss, False),
+        ("ibot", SharedViews, Masking("random", 0.3, local=False), IBOTLoss, False),
     ],
 )
 def test_each_objective_does_what_its_paper_does(
-    objective: str, maker: type, masking: Masking, loss: type, network: DistillationNetwork
+    objective: str, maker: type, masking: Masking, loss: type, shared: bool, network: DistillationNetwork
 ) -> None:
-    views = pretraining.create_views(objective, MULTICROP, Augment(), network, 3)
+    assert pretraining.method(objective).shared_prototypes == shared
+    multicrop = MULTICROP if maker is PairedViews else TWO_GLOBAL
+    views = pretraining.create_views(objective, multicrop, Augment(), network, 3)
     assert type(views) is maker
     assert views.masking == masking
     assert views.patch == 16
@@ -65,8 +66,22 @@ def test_epsilon_is_the_temperature_of_shared_out_targets(centering: str, temper
         assert all((term.temperature(0.0), term.temperature(1.0)) == pytest.approx(temperatures) for term in terms)
 
 
+def test_msn_has_the_keys_that_are_its_own() -> None:
+    loss = pretraining.create_objective("msn", 4, 0.2, sinkhorn_iterations=5, mean_entropy_weight=0.25)
+    assert isinstance(loss, MSNLoss)
+    assert (loss.temperature, loss.target_temperature) == (0.2, 0.05)
+    assert (loss.mean_entropy_weight, loss.centering, loss.iterations) == (0.25, "sinkhorn", 5)
+    assert pretraining.create_objective("msn", 4, centering="none").centering == "none"  # type: ignore[attr-defined]
+
+
+def test_a_cropped_teacher_is_a_choice(network: DistillationNetwork) -> None:
+    views = pretraining.create_views("msn", MULTICROP, Augment(), network, 0, teacher_scale=(0.3, 0.5))
+    assert isinstance(views, PairedViews)
+    assert views.teacher_scale == (0.3, 0.5)
+
+
 def test_masking_is_a_choice(network: DistillationNetwork) -> None:
-    views = pretraining.create_views("dino", MULTICROP, Augment(), network, 0, "attention", 0.5, "per_view")
+    views = pretraining.create_views("dino", TWO_GLOBAL, Augment(), network, 0, "attention", 0.5, "per_view")
     assert views.masking == Masking("attention", 0.5, local=True)
     assert views.saliency == "per_view"
 
@@ -89,6 +104,14 @@ def test_refusals_name_the_key(network: DistillationNetwork) -> None:
     for options in ({"masking": "none"}, {"mask_ratio": 0}):
         with pytest.raises(ConfigError, match="'ibot' learns from masked patches"):
             views("ibot", **options)
+    with pytest.raises(ConfigError, match="multicrop#global_views 1: the networks share"):
+        views("dino")
+    for scale in ([0.5], "abc", 0.5, [0.9, 0.2], [0.0, 1.0], [0.5, 1.5], [True, True]):
+        with pytest.raises(ConfigError, match=r"teacher_scale is .*, but must be two numbers, increasing, above 0"):
+            views(teacher_scale=scale)
+    for objective, centering in (("apmask", "mean"), ("msn", "mean"), ("dino", "none"), ("ibot", "none")):
+        with pytest.raises(ConfigError, match=f"centering '{centering}' does not apply to objective '{objective}'"):
+            pretraining.create_objective(objective, 4, centering=centering)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="queue 8 does not apply to objective 'dino'"):
         pretraining.create_objective("dino", 4, queue=8)
     with pytest.raises(ConfigError, match="set batch_size to at least 2"):
@@ -110,36 +133,6 @@ def test_more_prototypes_than_samples_are_a_warning(queue: int, warned: bool, ca
     assert ("a queue of at least 4" in caplog.text) is warned
     pretraining.warn_of_few_samples("dino", loader, 0, 20)
     assert len(caplog.records) == int(warned)
-
-
-def test_abnormal_images_in_the_training_list_are_counted_and_left_out(
-    nih_mini: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "nih"
-    shutil.copytree(nih_mini, folder, symlinks=True)
-    tables = folder / "Data_Entry_2017_v2020.csv"
-    wrong = (folder / "train_val_list.txt").read_text().split()[:3]
-    rows = tables.read_text().splitlines()
-    tables.write_text(
-        "\n".join(r.replace("No Finding", "Mass") if r.split(",")[0] in wrong else r for r in rows) + "\n"
-    )
-    caplog.set_level(logging.INFO)
-    cases, counts = pretraining.training_summary("nih_chestxray14", str(folder), 0.1, 0, {})
-    assert counts["abnormal_left_out"] == 3
-    assert len(cases) + counts["normal_held_out"] == 61
-    assert all(case.label == 0 for case in cases)
-    assert f"training images: {len(cases)} normal of {len(cases)} patients; left out: 3 abnormal" in caplog.text
-    assert any(r.levelno == logging.WARNING and "3 abnormal" in r.message for r in caplog.records)
-
-
-def test_a_folder_without_labels_says_that_nothing_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("a/0.png", "b/0.png", "b/1.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / name)
-    cases, counts = pretraining.training_summary("image_folder", str(tmp_path), 0.0, 0, {})
-    assert len(cases) == 3
-    assert counts == {"images": 3, "patients": 2, "labels": "unknown: every image is taken as normal"}
-    assert "an abnormal one among them is learned as normal" in caplog.text
 
 
 @pytest.mark.parametrize("encoder", ["teacher", "student"])
@@ -171,6 +164,31 @@ def test_the_result_is_an_encoder_that_weights_accept(
     assert document["last_epoch"] == {"epoch": 2.0, "loss": 2.5, "identity": 0.4}
     with pytest.raises(ConfigError, match="encoder 'both' is unknown"):
         pretraining.write_result(tmp_path, "both", network, teacher, settings, images)
+
+
+def test_a_result_without_its_history_is_refused_before_anything_is_written(
+    network: DistillationNetwork, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"history.csv' of this training is missing or empty: put it back, or give"):
+        pretraining.write_result(tmp_path, "teacher", network, network.teacher_copy(), {}, {"images": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_training_removes_the_result_of_an_earlier_one(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("encoder.safetensors", "pretraining.json", "other.json")]
+    for file in files:
+        file.write_text("{}")
+    engine = Engine(lambda *_: None)
+    pretraining.Results(tmp_path).attach(engine)
+    engine.state.max_epochs = 3
+    # Everything was trained before: no epoch begins, as after a finished checkpoint.
+    engine.add_event_handler(Events.STARTED, lambda: engine.terminate())
+    engine.run([0], max_epochs=3)
+    assert all(file.exists() for file in files)
+    engine = Engine(lambda *_: None)
+    pretraining.Results(tmp_path).attach(engine)
+    engine.run([0], max_epochs=1)
+    assert [file.exists() for file in files] == [False, False, True]
 
 
 def test_warm_up_starts_at_the_papers_rate() -> None:

@@ -9,13 +9,14 @@ import torch
 
 from vitad_med.errors import ConfigError
 from vitad_med.objectives.msn import MSNLoss
+from vitad_med.objectives.sinkhorn import sinkhorn
 
 B, K, M = 5, 4, 3
 
 
 def test_equals_the_papers_sum() -> None:
     student, teacher = torch.randn(M, B, K), torch.randn(1, B, K)
-    loss, _ = MSNLoss(0.1, 0.025, 0.5)(student, teacher, 0.0)
+    loss, _ = MSNLoss(0.1, 0.025, 0.5, "none")(student, teacher, 0.0)
     total, mean = 0.0, torch.zeros(K, dtype=torch.float64)
     for view in student.double():
         for row, truth in zip(view, teacher[0].double(), strict=True):
@@ -29,10 +30,22 @@ def test_using_every_prototype_costs_less_than_one_for_all() -> None:
     """Both predict their own targets perfectly: the mean entropy alone tells them apart."""
     one = 10 * torch.eye(K)[[0, 0, 0, 0]].unsqueeze(0)
     each = 10 * torch.eye(K).unsqueeze(0)
-    objective = MSNLoss()
+    objective = MSNLoss(centering="none")
     assert float(objective(each, each, 0.0)[0]) == pytest.approx(-math.log(K), abs=1e-3)
     assert float(objective(one, one, 0.0)[0]) == pytest.approx(0, abs=1e-3)
     assert objective(one, one, 0.0)[1]["usage_entropy"] == pytest.approx(0, abs=1e-3)
+
+
+def test_targets_that_all_fall_on_one_prototype_are_shared_out() -> None:
+    alike = torch.randn(1, 1, K).expand(1, 64, K) + 0.01 * torch.randn(1, 64, K)
+    shared, printed = MSNLoss(), MSNLoss(centering="none")
+    assert shared(alike, alike, 0.0)[1]["usage_entropy"] > 0.95
+    assert printed(alike, alike, 0.0)[1]["usage_entropy"] < 0.5
+    # Two views of the teacher are one batch to share out.
+    teacher = torch.randn(2, 8, K)
+    expected = sinkhorn(teacher.reshape(16, K), 0.025, 3).reshape(2, 8, K)
+    torch.testing.assert_close(shared.targets(teacher), expected)
+    torch.testing.assert_close(printed.targets(teacher), (teacher / 0.025).softmax(dim=-1))
 
 
 def test_gradient_is_finite_where_a_prototype_is_never_predicted() -> None:
@@ -47,3 +60,5 @@ def test_bad_keys() -> None:
         MSNLoss(0.1, 0.2)
     with pytest.raises(ConfigError, match="mean_entropy_weight"):
         MSNLoss(mean_entropy_weight=-1)
+    with pytest.raises(ConfigError, match="centering 'mean' does not apply to objective 'msn'"):
+        MSNLoss(centering="mean")  # type: ignore[arg-type]

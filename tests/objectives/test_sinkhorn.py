@@ -22,6 +22,23 @@ def test_equals_a_float64_reference() -> None:
     np.testing.assert_allclose(found.numpy(), reference(logits.double().numpy(), 0.05, 3), atol=2e-6)
 
 
+def test_logits_of_16_bits_are_shared_out_in_32() -> None:
+    logits = (torch.randn(16, 20) * 0.2).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = sinkhorn(logits, 0.02, 3)
+    assert torch.equal(found, sinkhorn(logits.float(), 0.02, 3))
+
+
+def test_the_usual_batch_shares_out_as_documented() -> None:
+    """16 images, 20 prototypes, unit features: how far columns are from an even share after three iterations."""
+    draws = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize
+    logits = unit(torch.randn(16, 256, generator=draws), dim=1) @ unit(torch.randn(20, 256, generator=draws), dim=1).T
+    for epsilon, bound in ((0.05, 0.03), (0.02, 0.2)):
+        share = sinkhorn(logits, epsilon, 3).sum(dim=0) / (16 / 20)
+        assert float((share - 1).abs().max()) < bound, epsilon
+
+
 def test_rows_are_distributions_and_columns_share_evenly() -> None:
     found = sinkhorn(torch.randn(64, 10) * 0.2, 0.05, 30)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(64))

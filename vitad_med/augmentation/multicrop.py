@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +74,25 @@ def crop(images: Tensor, rectangles: Tensor, size: int, mode: str = "bilinear") 
     return F.grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
+def check_scale(key: str, scale: Any, highest: float | None = 1) -> tuple[float, float]:
+    """A range of areas or aspect ratios.
+
+    Args:
+        key: what messages call it.
+        scale: (low, high).
+        highest: upper bound, which areas have.
+
+    Raises:
+        ConfigError: not two increasing numbers above 0, or above the bound.
+    """
+    good = isinstance(scale, (list, tuple)) and len(scale) == 2
+    good = good and all(isinstance(side, (int, float)) and not isinstance(side, bool) for side in scale)
+    if not good or not 0 < scale[0] <= scale[1] or (highest is not None and scale[1] > highest):
+        bound = "" if highest is None else f" and at most {highest:g}"
+        raise ConfigError(f"{key} is {scale!r}, but must be two numbers, increasing, above 0{bound}, e.g. [0.4, 1.0]")
+    return float(scale[0]), float(scale[1])
+
+
 @dataclass(frozen=True)
 class MultiCrop:
     """How many views of which size and scale; scales are fractions of the image's area."""
@@ -87,11 +107,10 @@ class MultiCrop:
 
     def __post_init__(self) -> None:
         if self.global_views < 1 or self.local_views < 0:
-            raise ConfigError("global_views must be at least 1 and local_views at least 0")
-        for name in ("global_scale", "local_scale", "ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high or (name != "ratio" and high > 1):
-                raise ConfigError(f"{name} {low}, {high} must be increasing, above 0 and at most 1")
+            raise ConfigError("multicrop#global_views must be at least 1 and multicrop#local_views at least 0")
+        for name in ("global_scale", "local_scale"):
+            check_scale(f"multicrop#{name}", getattr(self, name))
+        check_scale("multicrop#ratio", self.ratio, highest=None)
 
     def rectangles(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rectangles of every view of ``count`` images: [global_views, count, 4] and [local_views, count, 4]."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitad_med.augmentation.intensity import Augment
 from vitad_med.augmentation.masking import Masking, complement
-from vitad_med.augmentation.multicrop import MultiCrop, crop, random_crops
+from vitad_med.augmentation.multicrop import MultiCrop, check_scale, crop, random_crops
 from vitad_med.errors import ConfigError
 from vitad_med.reproducibility import generator
 
@@ -145,10 +145,7 @@ class PairedViews(ViewMaker):
         teacher_scale: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         super().__init__(multicrop, augment, seed, masking, patch, saliency)
-        low, high = teacher_scale
-        if not 0 < low <= high <= 1:
-            raise ConfigError(f"teacher_scale {low}, {high} must be increasing, above 0 and at most 1")
-        self.teacher_scale = (low, high)
+        self.teacher_scale = check_scale("teacher_scale", teacher_scale)
 
     def __call__(self, images: Tensor, step: int, rank: int, attention: SaliencyMap) -> StepViews:
         """See :class:`ViewMaker`."""
@@ -191,6 +188,11 @@ class SharedViews(ViewMaker):
         hide: bool = False,
     ) -> None:
         super().__init__(multicrop, augment, seed, masking, patch, saliency)
+        if multicrop.global_views < 2:
+            raise ConfigError(
+                "multicrop#global_views 1: the networks share global views, and each is compared with the others: "
+                "set it to at least 2"
+            )
         if self.masking.needs_saliency and saliency == "per_image" and augment.flip > 0:
             raise ConfigError(
                 "saliency 'per_image' cannot follow views that are mirrored one by one: set augment#flip to 0, or "

@@ -59,8 +59,9 @@ def check_values(values: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]
     for key, allowed in (choices or {}).items():
         if key in values:
             one_of(*allowed)(key, values[key])
-    if "image_size" in values and isinstance(values.get("architecture"), str):
-        check_patch_multiple("image_size", values["image_size"], values["architecture"])
+    for key in ("image_size", "grid_size"):
+        if key in values and isinstance(values.get("architecture"), str):
+            check_patch_multiple(key, values[key], values["architecture"])
 
 
 def boolean(name: str, value: Any) -> None:
@@ -96,6 +97,16 @@ def number(low: float | None = None, high: float | None = None, *, open_low: boo
             _refuse(name, value, f"at most {high:g}")
 
     return rule
+
+
+def optional(rule: Rule) -> Rule:
+    """None, or what another rule accepts."""
+
+    def either(name: str, value: Any) -> None:
+        if value is not None:
+            rule(name, value)
+
+    return either
 
 
 def one_of(*allowed: Any) -> Rule:
@@ -186,7 +197,7 @@ RULES: dict[str, Rule] = {
     "mean_entropy_weight": number(0),
     "teacher_momentum": number(0, 1),
     "frozen_prototype_epochs": integer(0),
-    "warmup_start": number(0),
+    "warmup_start": optional(number(0)),
     "drop_path_rate": number(0, 1),
     "method": one_of("alignment", "tent", "pseudo_label", "continued", "none"),
     "mode": one_of("online", "transductive", "episodic"),

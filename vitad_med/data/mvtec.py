@@ -75,6 +75,13 @@ def categories_in(root: Path) -> list[str]:
     return sorted(folder.name for folder in root.iterdir() if (folder / "train" / GOOD).is_dir())
 
 
+def count_abnormal_training_images(dataset_dir: str | Path, category: str | Sequence[str] = "all") -> int:
+    """Images in folders beside ``train/good``, which the layout does not have: they are not trained on."""
+    root = dataset_folder(dataset_dir)
+    folders = [path for name in chosen_categories(root, category) for path in (root / name / "train").iterdir()]
+    return sum(len(images_in(folder)) for folder in folders if folder.is_dir() and folder.name != GOOD)
+
+
 def chosen_categories(root: Path, category: str | Sequence[str]) -> list[str]:
     """Category names that `category` stands for; DataError when one is not there."""
     if not isinstance(category, str) and not (

@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 
 from vitad_med.checkpoint import load_checkpoint, save_checkpoint
 from vitad_med.engines.distributed import is_first
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.reproducibility import rng_state, set_rng_state
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,10 @@ class Checkpointing:
         """
         if not self.resume or not self.path.is_file():
             return
-        content = load_checkpoint(self.path)
+        try:
+            content = load_checkpoint(self.path)
+        except WeightsError as error:
+            raise WeightsError(f"{error}: remove it, or give --resume False to start anew") from error
         check_same_settings(f"'{self.path}' was written", content["settings"], self.settings)
         for name, item in self.objects.items():
             item.load_state_dict(content["objects"][name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from ignite.engine import Engine, Events
 
 from vitad_med.errors import ConfigError, VitadError
 
+LEAST = 8
+"""Steps over which figures must be averaged to tell a collapse from chance."""
+
 UNIFORM = (
     "targets say nothing, images are no longer told apart: try a lower epsilon, a queue, frozen_prototype_epochs or a "
     "lower learning_rate"
 )
-ONE_PROTOTYPE = "nearly all images fall on one prototype: try objective apmask, or centering sinkhorn"
+ONE_PROTOTYPE = "nearly all images fall on one prototype: try centering sinkhorn, or objective apmask"
 ONE_FEATURE = (
     "all images have nearly the same features: look whether the training images differ, and try a lower learning_rate"
 )
@@ -23,6 +27,9 @@ NO_IDENTITY = (
     "two views of one image are no more alike than views of different images: look whether the training images differ, "
     "and try a lower learning_rate, weaker augment, or larger multicrop#global_scale"
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class CollapseMonitor:
     """Ends the run when a sign of collapse is beyond its limit on average over the last ``patience`` steps.
 
     Args:
-        patience: steps.
+        patience: steps; in a shorter training half of its steps, though not fewer than ``LEAST``. A training of fewer
+            steps than that is not judged, which a warning says.
         max_target_entropy: mean entropy of a target over log K; 1 is the uniform target, which says nothing.
         min_usage_entropy: entropy of the mean target over log K; 0 is one prototype for all.
         min_feature_spread: spread of the teacher's CLS features over a batch.
@@ -81,7 +89,18 @@ class CollapseMonitor:
 
     def attach(self, engine: Engine) -> None:
         """Register; looks at every iteration's monitors."""
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.look)
+
+    def start(self, engine: Engine) -> None:
+        """Fit ``patience`` to the length of the training."""
+        steps = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 0)
+        self.patience = min(self.patience, max(LEAST, steps // 2))
+        if steps < self.patience:
+            logger.warning(
+                "%d steps are too few to see whether training collapses: look at the figures yourself", steps
+            )
+        self.latest = {name: deque(values, maxlen=self.patience) for name, values in self.latest.items()}
 
     def look(self, engine: Engine) -> None:
         """Take the latest monitors.

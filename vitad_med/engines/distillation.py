@@ -141,8 +141,7 @@ class DistillationTrainer(Trainer):
             patches["patches"] = (hidden, taught.patches)
         loss, monitors = self.objective(student, target, progress, **patches)
         monitors |= feature_monitors(taught.features[:batch], seen[0].features[self.views.unshared * batch :][:batch])
-        if not torch.isfinite(loss):
-            raise VitadError(f"the loss is {loss.item()} at step {step}: lower learning_rate, or set amp to False")
+        _check_finite("loss", loss, engine.state.iteration)
         self.optimizer.zero_grad(set_to_none=True)
         self.grad_scaler.scale(loss).backward()
         self.grad_scaler.unscale_(self.optimizer)
@@ -151,6 +150,9 @@ class DistillationTrainer(Trainer):
             for parameter in network.head.last.parameters():
                 parameter.grad = None
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
+        # With fp16 the scaler finds its scale by steps that overflow and are skipped.
+        if not self.grad_scaler.is_enabled():
+            _check_finite("gradient's norm", norm, engine.state.iteration)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         self.scheduler.step()
@@ -159,6 +161,11 @@ class DistillationTrainer(Trainer):
             network.head.normalize_prototypes()
         update_teacher(self.teacher, network, momentum, self.shared_prototypes)
         return {"monitors": {"loss": float(loss.detach()), "gradient_norm": float(norm), **monitors}}
+
+
+def _check_finite(what: str, value: Tensor, step: int) -> None:
+    if not torch.isfinite(value):
+        raise VitadError(f"the {what} is {value.item()} at step {step}: lower learning_rate, or set amp to False")
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch.distributed as dist
+from ignite.engine import Engine, Events
 from torch.utils.data import DataLoader
 
 from vitad_med.augmentation.intensity import Augment
@@ -18,27 +19,19 @@ from vitad_med.augmentation.masking import Kind, Masking
 from vitad_med.augmentation.multicrop import MultiCrop
 from vitad_med.augmentation.views import PairedViews, SaliencySource, SharedViews, ViewMaker
 from vitad_med.checkpoint import atomic_path
-from vitad_med.data.case import Case
-from vitad_med.data.registry import read_cases
 from vitad_med.engines.distillation import Objective, check_batch_size, check_views
-from vitad_med.engines.setup import save_encoder, training_cases
-from vitad_med.errors import ConfigError
+from vitad_med.engines.distributed import is_first
+from vitad_med.engines.setup import save_encoder
+from vitad_med.errors import ConfigError, DataError
 from vitad_med.networks.distillation import DistillationNetwork
 from vitad_med.networks.vit import patch_size
 from vitad_med.objectives.apmask import APMaskLoss
-from vitad_med.objectives.dino import Centering, DINOLoss
+from vitad_med.objectives.dino import DINOLoss
 from vitad_med.objectives.ibot import IBOTLoss
 from vitad_med.objectives.msn import MSNLoss
 
 SCHEMA = "vitad_med/pretraining/1"
-# Options with which a reader counts the images of training without asking for files that it does not need.
-_TABLES_ALONE: dict[str, dict[str, Any]] = {
-    "nih_chestxray14": {"require_images": False},
-    "mvtec": {"require_masks": False},
-}
-# Readers that know nothing of their images.
-_UNLABELLED = ("image_folder",)
-
+ENCODER, SUMMARY = "encoder.safetensors", "pretraining.json"
 logger = logging.getLogger(__name__)
 
 
@@ -86,10 +79,10 @@ def create_objective(
     objective: str,
     prototypes: int,
     temperature: float = 0.1,
-    epsilon: float = 0.05,
+    epsilon: float = 0.02,
     sinkhorn_iterations: int = 3,
     queue: int = 0,
-    centering: Centering = "sinkhorn",
+    centering: Literal["sinkhorn", "mean", "none"] = "sinkhorn",
     mean_entropy_weight: float = 1.0,
 ) -> Objective:
     """The loss of an objective.
@@ -98,18 +91,29 @@ def create_objective(
         objective: ``apmask``, ``dino``, ``msn`` or ``ibot``.
         prototypes: K.
         temperature: of the student.
-        epsilon: of Sinkhorn-Knopp: of ``apmask``, and of ``dino`` and ``ibot`` where they use it.
-        sinkhorn_iterations, queue: of ``apmask``.
-        centering: of ``dino`` and ``ibot``.
+        epsilon: of Sinkhorn-Knopp; ``msn`` has a quarter of the temperature instead.
+        sinkhorn_iterations: of Sinkhorn-Knopp in ``apmask`` and ``msn``.
+        queue: of ``apmask``.
+        centering: how targets are kept from falling on one prototype: ``sinkhorn``; ``mean``, the moving average of
+            ``dino`` and ``ibot``; ``none``, the printed equations of ``msn``.
         mean_entropy_weight: of ``msn``.
+
+    Raises:
+        ConfigError: names the key that is wrong or does not apply to the objective.
     """
     method(objective)
     if queue and objective != "apmask":
         raise ConfigError(f"queue {queue} does not apply to objective '{objective}': leave it at 0")
     if objective == "apmask":
+        if centering != "sinkhorn":
+            raise ConfigError(f"centering '{centering}' does not apply to objective 'apmask': leave it at 'sinkhorn'")
         return APMaskLoss(prototypes, temperature, epsilon, sinkhorn_iterations, queue)
     if objective == "msn":
-        return MSNLoss(temperature, temperature / 4, mean_entropy_weight)
+        if centering == "mean":
+            raise ConfigError("centering 'mean' does not apply to objective 'msn': use 'sinkhorn' or 'none'")
+        return MSNLoss(temperature, temperature / 4, mean_entropy_weight, centering, sinkhorn_iterations)
+    if centering == "none":
+        raise ConfigError(f"centering 'none' does not apply to objective '{objective}': use 'sinkhorn' or 'mean'")
     # Sinkhorn-Knopp sharpens by epsilon; DINO's rising temperature belongs to the centre that it subtracts.
     rise = {"teacher_temperature": epsilon, "warmup_temperature": epsilon} if centering == "sinkhorn" else {}
     loss = DINOLoss if objective == "dino" else IBOTLoss
@@ -158,7 +162,7 @@ def create_views(
     patch = patch_size(network.encoder)
     views: ViewMaker
     if chosen.paired:
-        views = PairedViews(multicrop, augment, seed, masks, patch, saliency, (teacher_scale[0], teacher_scale[1]))
+        views = PairedViews(multicrop, augment, seed, masks, patch, saliency, teacher_scale)
     else:
         views = SharedViews(multicrop, augment, seed, masks, patch, saliency, chosen.hides)
     check_views(network, views)
@@ -186,42 +190,6 @@ def warn_of_few_samples(objective: str, loader: DataLoader[Any], queue: int, pro
         )
 
 
-def training_summary(
-    data: str, dataset_dir: str, val_fraction: float, split_seed: int, options: Mapping[str, Any]
-) -> tuple[list[Case], dict[str, Any]]:
-    """Normal images to train on, and what was left out; a log line says it.
-
-    Returns:
-        cases as :func:`~vitad_med.engines.setup.training_cases` gives them, and counts for the result file.
-    """
-    cases = training_cases(data, dataset_dir, val_fraction, split_seed, options)
-    trained = {case.case_id for case in cases}
-    counts: dict[str, Any] = {"images": len(cases), "patients": len({case.patient_id for case in cases})}
-    if data in _UNLABELLED:
-        counts["labels"] = "unknown: every image is taken as normal"
-        logger.warning(
-            "%d training images of %d patients; no labels: every image is taken as normal, so an abnormal one among "
-            "them is learned as normal",
-            counts["images"],
-            counts["patients"],
-        )
-        return cases, counts
-    everyone = read_cases(data, dataset_dir, "all", **options, **_TABLES_ALONE.get(data, {}))
-    listed = [case for case in everyone if case.split != "test"]
-    abnormal = sum(case.label for case in listed)
-    held_out = sum(case.case_id not in trained and case.label == 0 for case in listed)
-    counts |= {"labels": "of the data set", "normal_held_out": held_out, "abnormal_left_out": abnormal}
-    say = logger.warning if abnormal else logger.info
-    say(
-        "training images: %d normal of %d patients; left out: %d abnormal as labelled, %d normal for validation",
-        counts["images"],
-        counts["patients"],
-        abnormal,
-        held_out,
-    )
-    return cases, counts
-
-
 def write_result(
     output_dir: str | Path,
     encoder: str,
@@ -237,18 +205,21 @@ def write_result(
         encoder: ``teacher`` or ``student``: whose encoder is kept.
         student, teacher: the trained networks.
         settings: plain values, also the encoder's provenance.
-        images: of :func:`training_summary`.
+        images: of :func:`~vitad_med.engines.training_images.training_summary`.
+
+    Raises:
+        ConfigError: ``encoder`` is neither.
+        DataError: the history of the training is missing.
     """
     if encoder not in ("teacher", "student"):
         raise ConfigError(f"encoder '{encoder}' is unknown: use 'teacher' or 'student'")
     folder = Path(output_dir)
+    last = _last_epoch(folder / "history.csv")
     chosen = teacher if encoder == "teacher" else student
     provenance = {**settings, "encoder": encoder, "images": images["images"]}
     if "weights" in provenance:  # the file may leave the site: the folders of this machine stay here
         provenance["weights"] = Path(str(provenance["weights"])).name
-    save_encoder(folder / "encoder.safetensors", chosen, provenance, keep_head=True)
-    with (folder / "history.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    save_encoder(folder / ENCODER, chosen, provenance, keep_head=True)
     document = {
         "schema": SCHEMA,
         "settings": dict(settings),
@@ -256,5 +227,35 @@ def write_result(
         "images": dict(images),
         "last_epoch": {name: float(value) for name, value in last.items() if value},
     }
-    with atomic_path(folder / "pretraining.json") as temporary:
+    with atomic_path(folder / SUMMARY) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _last_epoch(history: Path) -> dict[str, str]:
+    try:
+        with history.open(newline="") as file:
+            return list(csv.DictReader(file))[-1]
+    except (OSError, IndexError) as error:
+        raise DataError(
+            f"'{history}' of this training is missing or empty: put it back, or give --resume False to train anew"
+        ) from error
+
+
+class Results:
+    """Handler that removes the result of an earlier training as soon as another one begins in its folder.
+
+    A training that ends early, by a collapse or by Ctrl-C, must not leave an encoder that it did not make beside its
+    history. One that was finished already begins no epoch, and its result stays.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.files = [Path(output_dir) / name for name in (ENCODER, SUMMARY)]
+
+    def attach(self, engine: Engine) -> None:
+        """Register on an ignite engine."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.remove)
+
+    def remove(self, engine: Engine) -> None:
+        """Remove the files; in a distributed run the first process does."""
+        for file in self.files if is_first() else ():
+            file.unlink(missing_ok=True)

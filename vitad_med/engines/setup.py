@@ -84,15 +84,22 @@ def schedule(
     loader: DataLoader[dict[str, Tensor]],
     epochs: int,
     warmup_epochs: float,
-    start_fraction: float | None = None,
+    warmup_start: float | None = None,
 ) -> LRScheduler:
     """Warm-up and cosine over ``epochs`` passes of ``loader``; warm-up takes at most a tenth of a short training.
 
-    ``start_fraction`` of the rate is where warm-up begins (:func:`~vitad_med.engines.optimization.warmup_cosine`).
+    Args:
+        optimizer: its rates are those that warm-up rises to.
+        loader: of the training images.
+        epochs: of the training.
+        warmup_epochs: may be a fraction.
+        warmup_start: learning rate at which warm-up begins, in other groups of parameters the same fraction of their
+            rate; None begins at the rate over the number of warm-up steps.
 
     Raises:
         ConfigError: warm-up would begin above the rate it rises to.
     """
+    start_fraction = None if warmup_start is None else warmup_start / float(optimizer.defaults["lr"])
     if start_fraction is not None and start_fraction > 1:
         raise ConfigError("warmup_start is above learning_rate: warm-up rises from the one to the other")
     steps = len(loader) * epochs
@@ -143,9 +150,7 @@ def score_and_label(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def training_set(records: Sequence[Case], size: int, channels: int, cache_dir: str | Path | None = None) -> ImageArray:
-    """The resized training images; a summary line says how many images and patients there are."""
-    patients = len({case.patient_id for case in records})
-    logger.info("%d training images of %d patients", len(records), patients)
+    """The resized training images."""
     images = resized_array(records, size, cache_dir, channels)
     return ImageArray(images, [str(case.image_path) for case in records])
 
