@@ -78,7 +78,12 @@ def test_several_sizes_are_evaluated_and_the_run_says_how(evaluated: Path) -> No
     assert str(kept.journal.score_rule).startswith("share of image sizes")
     assert set(kept.scores.tolist()) <= {0.0, 0.25, 0.75, 1.0}
     assert kept.map(0).shape == (224, 224)
-    everyone = read_document(evaluated / "metrics.json")["cohorts"]["all"]
+    document = read_document(evaluated / "metrics.json")
+    synthetic = json.loads((evaluated / "synthetic.json").read_text())
+    for told in (document, synthetic):
+        assert told["pipeline"] == kept.journal.pipeline
+        assert told["score_rule"] == kept.journal.score_rule
+    everyone = document["cohorts"]["all"]
     assert everyone["metrics"]["conditioned_auroc"]["value"] is not None
     assert json.loads((evaluated / "synthetic.json").read_text())["n_normal"] == 16
 

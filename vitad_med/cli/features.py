@@ -109,11 +109,12 @@ def _component(options: argparse.Namespace) -> dict[str, Any]:
     """What takes the place of the evaluation in the bundle's config."""
     objects = ("network", "cases", "scorer", "synthesis")
     settings = ("output_dir", "image_size", "channels", "seed", "batch_size", "identifiers", "identifier_key_file")
+    origin = ("data", "section")
     bundle = Path(options.bundle).expanduser().resolve().name
     encoder = options.encoder
     return {
         "_target_": "vitad_med.evaluation.features.write_features",
-        **{name: f"@{name}" for name in (*objects, *settings)},
+        **{name: f"@{name}" for name in (*objects, *settings, *origin)},
         "limit": options.limit,
         "by": options.by,
         "model": bundle if encoder is None else f"encoder {Path(encoder).name}",

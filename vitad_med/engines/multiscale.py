@@ -166,6 +166,19 @@ def largest(sizes: Sequence[int]) -> int:
     return max(sizes)
 
 
+def check_source(source_size: int, sizes: Sequence[int]) -> None:
+    """Refuse images that are read smaller than the largest size at which they are looked at.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    if source_size < largest(sizes):
+        raise ConfigError(
+            f"source_size {source_size} is below {largest(sizes)}, the largest of sizes, which would be an enlargement "
+            f"without its detail: leave source_size out, or leave the larger sizes out"
+        )
+
+
 def listed(sizes: Sequence[int]) -> str:
     """The sizes as one plain value for the journal of a run, ``224, 320``."""
     check_sizes(sizes)

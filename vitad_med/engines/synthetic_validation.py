@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -180,6 +181,8 @@ class SyntheticCheck:
         limit: at most this many images, evenly spaced in the order of the cases: all are held in memory.
         enabled: False does nothing.
         inferer: how the network is asked, as in the evaluation; None asks it plainly at ``image_size``.
+        pipeline: settings that change scores, plain values, for the file.
+        score_rule: what the image score is, in words, for the file.
     """
 
     def __init__(
@@ -196,8 +199,12 @@ class SyntheticCheck:
         limit: int | None = None,
         enabled: bool = True,
         inferer: Inferer | None = None,
+        pipeline: Mapping[str, Any] | None = None,
+        score_rule: str | None = None,
     ) -> None:
         self.inferer = inferer
+        self.pipeline = pipeline
+        self.score_rule = score_rule
         self.network = network
         self.normal = [case for case in cases if case.label == 0]
         self.scorer = scorer
@@ -232,6 +239,9 @@ class SyntheticCheck:
             "model_digest": self.model_digest,
             "scorer_digest": state_digest(scorer.state_dict()),
             "synthesis": repr(self.synthesis),
+            "image_size": self.image_size,
+            "pipeline": None if self.pipeline is None else dict(self.pipeline),
+            "score_rule": self.score_rule,
             "n_normal": len(data.normals),
             "seed": self.seed,
             **{name: round(value, 6) if math.isfinite(value) else None for name, value in figures.items()},

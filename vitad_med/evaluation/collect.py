@@ -192,6 +192,8 @@ class EvaluateCohorts:
             overlays=self.overlays,
             identifiers=self.identifiers,
             identifier_key=self.identifier_key,
+            pipeline=self.pipeline,
+            score_rule=self.score_rule,
         )
         self._scratch.close()
         if self.title is not None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from vitad_med.errors import DataError, VitadError
 from vitad_med.evaluation.cohorts import parse_key
@@ -22,6 +22,7 @@ IMAGE_METRICS = ("image_auroc", "image_ap", "image_auroc_conditioned", "metadata
 LOCALIZATION_METRICS = ("pixel_auroc", "pixel_ap", "position_auroc", "conditioned_auroc", "pointing_game")
 METRICS = IMAGE_METRICS + LOCALIZATION_METRICS
 DECIMALS = 6
+OPTIONAL = ("pipeline", "score_rule")
 
 
 class Value(TypedDict):
@@ -54,12 +55,14 @@ class Cohort(TypedDict):
 
 
 class Document(TypedDict):
-    """The whole of ``metrics.json``."""
+    """The whole of ``metrics.json``; ``pipeline`` and ``score_rule`` are there where the evaluation said them."""
 
     schema: str
     bundle: str
     model_digest: str
     data_digest: str
+    pipeline: NotRequired[Mapping[str, Any]]
+    score_rule: NotRequired[str]
     cohorts: dict[str, Cohort]
 
 
@@ -91,7 +94,7 @@ def check_document(document: Any) -> Document:
     Raises:
         DataError: naming the first key that is missing or of the wrong kind.
     """
-    _require_keys(document, Document.__annotations__, "the document")
+    _require_keys(document, [key for key in Document.__annotations__ if key not in OPTIONAL], "the document")
     if document["schema"] != SCHEMA:
         raise DataError(f"metrics.json has schema '{document['schema']}'; this version reads '{SCHEMA}'.")
     for key in ("bundle", "model_digest", "data_digest"):

@@ -21,6 +21,7 @@ from torch import Tensor
 from vitad_med.data.cache import resized_array
 from vitad_med.data.case import Case
 from vitad_med.data.intensity import to_unit_range
+from vitad_med.data.splits import split_digest
 from vitad_med.digests import state_digest
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet, evenly_spaced
@@ -132,6 +133,8 @@ def write_features(
     model_digest: str | None = None,
     identifiers: Identifiers | None = None,
     identifier_key_file: str | Path | None = None,
+    data: str | None = None,
+    section: str | None = None,
 ) -> dict[str, Any]:
     """Write ``features.png``, ``features.csv`` and ``features.json``.
 
@@ -144,6 +147,7 @@ def write_features(
         model: what the title calls the network.
         model_digest: of its stored weights; None is the digest of the encoder as it is.
         identifiers, identifier_key_file: names in the table, as in evaluations.
+        data, section: source and section of the cases, for the file.
 
     Returns:
         The content of ``features.json``.
@@ -165,7 +169,12 @@ def write_features(
         "model_digest": model_digest or state_digest(network.encoder.state_dict()),
         "features": "CLS token after the final norm, before the head",
         "image_size": image_size,
+        "data": data,
+        "section": section,
+        "split_digest": split_digest(cases),
+        "limit": limit,
         "synthesis": repr(synthesis),
+        "scorer_digest": state_digest(scorer.state_dict()),
         "seed": seed,
         "perplexity": perplexity_of(len(points)),
         "images": dict(Counter(found.groups)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,8 @@ def evaluate_predictions(
     identifiers: Identifiers | None = None,
     identifier_key: bytes | None = None,
     overlays: int = 6,
+    pipeline: Mapping[str, Any] | None = None,
+    score_rule: str | None = None,
 ) -> Document:
     """Write ``metrics.json``, ``images.csv``, ``overlays/best.png`` and ``overlays/worst.png``.
 
@@ -59,6 +62,8 @@ def evaluate_predictions(
         identifiers: ``clear`` or ``hashed``; when not given, clear for published data sets and hashed for all others.
         identifier_key: secret of ``hashed``.
         overlays: cases on each sheet of pictures, 0 for none.
+        pipeline: settings that change scores, plain values.
+        score_rule: what the image score is, in words.
 
     Returns:
         The document in ``metrics.json``; ``vitad_med.evaluation.table.print_table`` shows it.
@@ -85,6 +90,8 @@ def evaluate_predictions(
         replicates=replicates,
         seed=seed,
         min_patients=min_patients,
+        pipeline=pipeline,
+        score_rule=score_rule,
     )
     localized = [case for case in cases if case.localized]
     masks = truth_masks(localized, eval_size)

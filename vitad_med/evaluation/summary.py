@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,8 @@ def summarize(
     replicates: int = 2000,
     seed: int = 0,
     min_patients: int = MIN_PATIENTS,
+    pipeline: Mapping[str, Any] | None = None,
+    score_rule: str | None = None,
 ) -> Document:
     """Evaluate one method on one test set.
 
@@ -67,6 +70,8 @@ def summarize(
         replicates: bootstrap replicates; all metrics and cohorts share the same ones.
         seed: of the bootstrap.
         min_patients: a cell with fewer patients in a class gets a reason instead of a figure.
+        pipeline: settings that change scores, plain values, for the document.
+        score_rule: what the image score is, in words, for the document.
 
     Returns:
         The document, checked. The same input gives the same document.
@@ -105,15 +110,18 @@ def summarize(
             "nulls": nulls[key],
             "differences": differences[key],
         }
-    return check_document(
-        {
-            "schema": SCHEMA,
-            "bundle": bundle,
-            "model_digest": model_digest,
-            "data_digest": data_digest,
-            "cohorts": cohorts,
-        }
-    )
+    document: Document = {
+        "schema": SCHEMA,
+        "bundle": bundle,
+        "model_digest": model_digest,
+        "data_digest": data_digest,
+        "cohorts": cohorts,
+    }
+    if pipeline is not None:
+        document["pipeline"] = dict(pipeline)
+    if score_rule is not None:
+        document["score_rule"] = score_rule
+    return check_document(document)
 
 
 def _cell_size(truths: Sequence[Truth], key: str) -> int:
