@@ -71,6 +71,16 @@ def test_the_recipe_is_the_papers_setting() -> None:
     assert parser.get_parsed_content("saliency") == "per_image"
 
 
+def test_the_recipe_of_the_embedded_weights_stacks() -> None:
+    # It gave the same bytes as the configuration that made them, which is in the history before this recipe.
+    parser = start(CONFIG, ROOT / "configs" / "recipes" / "dino_vit_tiny_nih.json")
+    multicrop = parser.get_parsed_content("multicrop")
+    assert (multicrop.global_views, multicrop.global_size, multicrop.local_size) == (2, 128, 64)
+    loss = parser.get_parsed_content("loss_def")
+    assert (loss.temperature(0.0), loss.temperature(1.0), loss.centering) == (0.03, 0.03, "sinkhorn")
+    assert parser.get("warmup_start") is None
+
+
 @pytest.mark.parametrize("objective", METHODS)
 def test_an_objective_by_name_has_its_own_views(objective: str) -> None:
     parser = start(objective=objective, weights="none")

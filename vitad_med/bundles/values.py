@@ -33,6 +33,8 @@ def check_types(declared: Any, given: Any, path: tuple[str, ...] = ()) -> None:
     if isinstance(declared, str) and declared.startswith(("$", "@", "%")):
         return
     name = "#".join(path)
+    if given is None and name in NULLABLE:
+        return
     if isinstance(declared, bool):
         boolean(name, given)
     elif isinstance(declared, int):
@@ -160,6 +162,9 @@ def check_patch_multiple(name: str, value: int, architecture: str) -> None:
         near = f"{below} or {below + patch}" if below else str(patch)
         _refuse(name, value, f"a multiple of the patch size {patch} of {architecture}", f"e.g. {near}")
 
+
+NULLABLE = frozenset({"warmup_start"})
+"""Keys with a number by default that a configuration may set to null."""
 
 RULES: dict[str, Rule] = {
     "epochs": integer(1),

@@ -14,7 +14,10 @@ from vitad_med.errors import ConfigError
 
 
 def parameter_groups(modules: Iterable[nn.Module], weight_decay: float, **options: Any) -> list[dict[str, Any]]:
-    """Two groups of trainable parameters: matrices, which decay, and biases, norms and tokens, which do not."""
+    """Two groups of trainable parameters: vectors (biases, norms), which do not decay, and all others, which do.
+
+    As in DINO, whose CLS token, position embeddings and prototypes decay too.
+    """
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim > 1]
     free = [p for p in parameters if p.ndim <= 1]
