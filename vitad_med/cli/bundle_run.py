@@ -78,7 +78,7 @@ def run_quietly(config: Path, data: str | None, overrides: dict[str, Any], progr
     # The bundle's own logging would tell every step.
     settings = {"bundle_root": str(config.parents[1]), "logging_file": False, **overrides}
     try:
-        with plain_errors(), warnings.catch_warnings(), _progress_alone(run_bundle.__module__, *progress):
+        with plain_errors(), warnings.catch_warnings(), _progress_alone(*progress):
             # MONAI warns that a config can run code; the user named this one.
             warnings.filterwarnings("ignore", message="parsing config_file")
             run_bundle(config_file=files, meta_file=str(metadata), **settings)
@@ -87,19 +87,22 @@ def run_quietly(config: Path, data: str | None, overrides: dict[str, Any], progr
 
 
 @contextlib.contextmanager
-def _progress_alone(monai: str, name: str, beginning: str) -> Iterator[None]:
+def _progress_alone(name: str, beginning: str) -> Iterator[None]:
     """How far the run is, on stderr; not its tables, nor the settings, whose folders may be named after patients."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(lambda record: record.msg.startswith(beginning))
-    progress, summary = logging.getLogger(name), logging.getLogger(monai)
-    levels = progress.level, summary.level
+    progress = logging.getLogger(name)
+    # MONAI prints the settings, and warns that there is no logging file and that data sources lie elsewhere.
+    silenced = [logging.getLogger(f"monai.bundle.{module}") for module in ("scripts", "workflows")]
+    levels = [logger.level for logger in (progress, *silenced)]
     progress.addHandler(handler)
     progress.setLevel(logging.INFO)
-    summary.setLevel(logging.WARNING)
+    for logger in silenced:
+        logger.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         progress.removeHandler(handler)
-        progress.setLevel(levels[0])
-        summary.setLevel(levels[1])
+        for logger, level in zip((progress, *silenced), levels, strict=True):
+            logger.setLevel(level)
