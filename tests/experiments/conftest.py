@@ -21,6 +21,7 @@ def config(name: str, run: str, **keys: Any) -> dict[str, Any]:
         "dataset_dir": "images",
         "output_dir": "outputs",
         "tracking_uri": "none",
+        "category": None,
         **keys,
         "initialize": [{"_target_": "vitad_med.bundles.start", "bundle_root": "@bundle_root", "config": name}],
         "run": [f"$steps.{run}"],
@@ -41,7 +42,7 @@ CONFIGS = {
     ),
     "evaluate.json": config(
         "evaluate.json",
-        "evaluate(@output_dir, @weights, @scale)",
+        "evaluate(@output_dir, @weights, @scale, @category)",
         weights="$@bundle_root + '/models/model.json'",
         scale=1.0,
         seed=0,

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitad_med.data.case import Case
-from vitad_med.digests import file_digest
-from vitad_med.errors import DataError
+from vitad_med.data.packed import content_digest
 
 FAR = 4.0
 """Robust standard deviations from the median beyond which an image is unlike the others."""
@@ -30,13 +29,10 @@ def copies(cases: Sequence[Case]) -> NDArray[np.int64]:
     Raises:
         DataError: a file cannot be read.
     """
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     repeated = []
     for index in sorted(range(len(cases)), key=lambda position: cases[position].case_id):
-        try:
-            digest = file_digest(cases[index].image_path)
-        except OSError as error:
-            raise DataError(f"Cannot read {cases[index].image_path}: {error.strerror}.") from error
+        digest = content_digest(cases[index].image_path)
         if digest in seen:
             repeated.append(index)
         seen.add(digest)

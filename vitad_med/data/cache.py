@@ -22,6 +22,7 @@ from vitad_med.checkpoint import atomic_path
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import read_image, resize, stored_bits, to_channels
 from vitad_med.data.intensity import from_unit_range
+from vitad_med.data.packed import storage_file
 from vitad_med.errors import ConfigError, DataError
 
 FORMAT = 1  # part of the key: a change of decoding or resizing must not meet old files
@@ -105,7 +106,7 @@ def _key(cases: Sequence[Case], size: int, channels: int) -> str:
     digest = hashlib.sha256(f"{FORMAT} {size} {channels}".encode())
     for case in cases:
         try:
-            status = os.stat(case.image_path)
+            status = os.stat(storage_file(case.image_path))
         except OSError as error:
             raise DataError(f"Image file {case.image_path} does not exist.") from error
         digest.update(f"{os.path.abspath(case.image_path)} {status.st_size} {status.st_mtime_ns}\n".encode())

@@ -8,21 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vitad_med.data import chestxray14, mvtec
+from vitad_med.data import chestxray14, mvtec, one_class
 from vitad_med.data.case import Case
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.data.image_folder import read_image_folder
 from vitad_med.data.mvtec import read_mvtec
+from vitad_med.data.one_class import read_cifar10, read_mnist
 from vitad_med.errors import ConfigError
 
 # A new source is a module in this package, a line here, and a file in configs/datasets.
 READERS: dict[str, Callable[..., list[Case]]] = {
     "nih_chestxray14": read_chestxray14,
     "mvtec": read_mvtec,
+    "mnist": read_mnist,
+    "cifar10": read_cifar10,
     "image_folder": read_image_folder,
 }
 
-PUBLIC_SOURCES = frozenset({chestxray14.SOURCE, mvtec.SOURCE})
+PUBLIC_SOURCES = frozenset({chestxray14.SOURCE, mvtec.SOURCE, one_class.MNIST, one_class.CIFAR10})
 """Sources of published data sets: their identifiers and pictures may leave the site, those of any other may not."""
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from vitad_med.data.case import Case
+from vitad_med.data.packed import content_digest
 from vitad_med.errors import ConfigError, DataError
 
 
@@ -79,14 +79,6 @@ def data_digest(cases: Iterable[Case]) -> str:
         row = [case.split, case.case_id, case.patient_id, case.label, case.sex, case.view, case.age, case.findings]
         boxes = [(box.x, box.y, box.width, box.height, box.finding) for box in case.boxes]
         digest.update(repr([*row, boxes]).encode())
-        digest.update(_file_digest(case.image_path))
-        digest.update(_file_digest(case.mask_path) if case.mask_path else b"-")
+        digest.update(content_digest(case.image_path))
+        digest.update(content_digest(case.mask_path) if case.mask_path else b"-")
     return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.") from error

@@ -46,7 +46,7 @@ def check_references(top: Fields, experiment: Experiment) -> None:
         place = f"paper.figures[{index}]"
         top.known(f"{place}.row", [one.row], rows, "row")
         top.known(f"{place}.metric", [one.metric], metrics, "metric")
-        top.known(f"{place}.data", [one.data] if one.data else [], data, "data set")
+        top.known(f"{place}.data", [one.data] if one.data else [], [*data, *experiment.families()], "data set")
 
 
 def _check_places(top: Fields, experiment: Experiment) -> None:

@@ -15,9 +15,13 @@ Overrides = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A data set.
+    """A data set, or one of the parts that the file's ``each`` divides it into.
 
     Attributes:
+        family: its name in the file; that of a part is ``<family>_<part>``.
+        part: the value of ``each`` that makes it; empty for a data set that is not divided.
+        title: of the whole data set, for people.
+        every: config values on it of every step: the key and value of ``each``.
         config: files stacked on a step's own, absolute or relative to the experiment's root.
         dataset_dir: folder, absolute or relative to the root; None must be given by ``--data NAME=DIR``.
         overrides: config values on this data, by step.
@@ -25,7 +29,10 @@ class Data:
     """
 
     name: str
+    family: str
+    part: str
     title: str
+    every: Mapping[str, Any]
     config: tuple[str, ...]
     dataset_dir: str | None
     overrides: Overrides
@@ -95,7 +102,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A published figure in the unit of its metric; ``data`` None holds on all data sets."""
+    """A published figure in the unit of its metric.
+
+    ``data`` is a data set, a part of one, or the family of its parts, whose mean it is; None holds on all data sets.
+    """
 
     row: str
     metric: str
@@ -161,5 +171,13 @@ class Experiment:
 
     def overrides(self, row: Row, data: str, step: str) -> dict[str, Any]:
         """Config values of a step: its own, then those of the data set it uses, then the row's."""
-        of_data = self.data[self.steps[step].data or data].overrides.get(step, {})
-        return {**self.steps[step].overrides, **of_data, **row.overrides.get(step, {})}
+        used = self.data[self.steps[step].data or data]
+        own = self.steps[step].overrides
+        return {**own, **used.every, **used.overrides.get(step, {}), **row.overrides.get(step, {})}
+
+    def families(self) -> dict[str, tuple[Data, ...]]:
+        """Data sets by their name in the file, each with its parts, or alone where it is not divided."""
+        found: dict[str, tuple[Data, ...]] = {}
+        for data in self.data.values():
+            found[data.family] = (*found.get(data.family, ()), data)
+        return found

@@ -120,8 +120,8 @@ def plan(experiment: Experiment, folders: Mapping[str, str], rows: tuple[str, ..
         ConfigError: a config key or data folder is wrong; names the step and the remedy.
     """
     for name in folders:
-        if name not in experiment.data:
-            raise ConfigError(f"--data {name}: no such data set; {did_you_mean(name, experiment.data)}")
+        if name not in experiment.families():
+            raise ConfigError(f"--data {name}: no such data set; {did_you_mean(name, experiment.families())}")
     for name in rows or ():
         if name not in experiment.rows:
             raise ConfigError(f"--rows {name}: no such row; {did_you_mean(name, experiment.rows)}")
@@ -218,17 +218,17 @@ def _has_folder(experiment: Experiment, data: Data, folders: Mapping[str, str]) 
 
 
 def _dataset_dir(experiment: Experiment, data: Data, folders: Mapping[str, str]) -> Path:
-    given = folders.get(data.name)
+    given = folders.get(data.family)
     folder = Path(given).expanduser().resolve() if given is not None else None
     if folder is None and data.dataset_dir is not None:
         folder = (experiment.root / Path(data.dataset_dir).expanduser()).resolve()
     if folder is None:
         raise ConfigError(
-            f"'{experiment.file}' does not say where '{data.name}' lies: give --data {data.name}=DIR, "
+            f"'{experiment.file}' does not say where '{data.family}' lies: give --data {data.family}=DIR, "
             "or name other rows with --rows."
         )
     if not folder.is_dir():
-        raise ConfigError(f"the folder '{folder}' of '{data.name}' does not exist: give --data {data.name}=DIR.")
+        raise ConfigError(f"the folder '{folder}' of '{data.family}' does not exist: give --data {data.family}=DIR.")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vitad_med.experiments.placeholders import OWN
 
 SCALABLE = ("data", "steps", "rows", "seeds", "seeds_vary")
 _PLAIN_NAME = re.compile(r"[A-Za-z]\w*")
+_PART = re.compile(r"\w+")
 _FORMAT = re.compile(r"\.\d[f%]")
 
 
@@ -87,10 +89,10 @@ def _experiment(file: Path, content: Mapping[str, Any], scale: str | None) -> Ex
         top.refuse("schema", f"'{SCHEMA}'", content.get("schema"))
     seeds = top.whole_numbers("seeds", (0,))
     columns = top.mapping("columns", {})
-    data = {name: _data(fields) for name, fields in _named(top, "data")}
-    steps = {name: _step(fields) for name, fields in _named(top, "steps")}
-    rows = {name: _row(fields, seeds, tuple(data)) for name, fields in _named(top, "rows")}
-    metrics = {name: _metric(fields) for name, fields in _named(top, "metrics")}
+    data = {part.name: part for _, fields in _named(top, "data") for part in _data(fields)}
+    steps = {name: _step(fields, data) for name, fields in _named(top, "steps")}
+    rows = {name: _row(fields, seeds, data) for name, fields in _named(top, "rows")}
+    metrics = {name: _metric(fields, data) for name, fields in _named(top, "metrics")}
     paper, references = _paper(top)
     root, fallback = roots_of(file)
     experiment = Experiment(
@@ -132,21 +134,45 @@ def _name(fields: Fields) -> str:
     return fields.where.split(".", 1)[1]
 
 
-def _data(fields: Fields) -> Data:
+def _data(fields: Fields) -> list[Data]:
+    """The data set, or its parts."""
     name = _name(fields)
-    made = Data(
+    whole = Data(
         name=name,
+        family=name,
+        part="",
         title=fields.text("title", name),
+        every={},
         config=fields.texts("config", ()),
         dataset_dir=fields.optional_text("dataset_dir"),
         overrides=fields.settings("overrides"),
         note=fields.optional_text("note"),
     )
+    each = fields.mapping("each", {})
     fields.end()
-    return made
+    if not each:
+        return [whole]
+    if len(each) > 1:
+        fields.refuse("each", "an object with one config key and the list of its values", each)
+    [(key, values)] = each.items()
+    texts = [str(value) for value in values] if isinstance(values, list) else []
+    if len(set(texts)) < max(2, len(texts)) or not all(_PART.fullmatch(text) for text in texts):
+        fields.refuse(f"each.{key}", "a list of different values of letters, digits and underscores", values)
+    return [
+        replace(whole, name=f"{name}_{text}", part=text, every={key: value})
+        for text, value in zip(texts, values, strict=True)
+    ]
 
 
-def _step(fields: Fields) -> Step:
+def _parts(names: Sequence[str], data: Mapping[str, Data]) -> tuple[str, ...]:
+    """Names of data sets with each family in place of which stand its parts."""
+    found: list[str] = []
+    for name in names:
+        found += [item.name for item in data.values() if item.family == name] or [name]
+    return tuple(dict.fromkeys(found))
+
+
+def _step(fields: Fields, data: Mapping[str, Data]) -> Step:
     name = _name(fields)
     if name in OWN:
         raise ConfigError(f"'{fields.file}': {fields.where}: {{{name}}} means something else; name the step otherwise.")
@@ -159,7 +185,7 @@ def _step(fields: Fields) -> Step:
         config=fields.texts("config"),
         overrides=overrides,
         data=fields.optional_text("data"),
-        only=only or None,
+        only=_parts(only, data) or None,
     )
     if not made.config or "/" in made.config[0]:
         fields.refuse("config", "a list that begins with a file of the bundle, e.g. 'train.json'", list(made.config))
@@ -167,7 +193,7 @@ def _step(fields: Fields) -> Step:
     return made
 
 
-def _row(fields: Fields, seeds: Sequence[int], data: tuple[str, ...]) -> Row:
+def _row(fields: Fields, seeds: Sequence[int], data: Mapping[str, Data]) -> Row:
     name = _name(fields)
     made = Row(
         name=name,
@@ -175,7 +201,7 @@ def _row(fields: Fields, seeds: Sequence[int], data: tuple[str, ...]) -> Row:
         columns=fields.texts("column", ()),
         steps=fields.texts("steps"),
         overrides=fields.settings("overrides"),
-        data=fields.texts("data", data),
+        data=_parts(fields.texts("data", tuple(data)), data),
         seeds=fields.whole_numbers("seeds", tuple(seeds)),
     )
     if not made.steps or not made.data:
@@ -184,7 +210,7 @@ def _row(fields: Fields, seeds: Sequence[int], data: tuple[str, ...]) -> Row:
     return made
 
 
-def _metric(fields: Fields) -> Metric:
+def _metric(fields: Fields, data: Mapping[str, Data]) -> Metric:
     name = _name(fields)
     made = Metric(
         name=name,
@@ -194,7 +220,7 @@ def _metric(fields: Fields) -> Metric:
         file=fields.text("file", "metrics.json"),
         path=fields.text("path"),
         format=fields.text("format", ".3f"),
-        data=fields.texts("data", ()) or None,
+        data=_parts(fields.texts("data", ()), data) or None,
     )
     if not _FORMAT.fullmatch(made.format):
         fields.refuse("format", "'.3f' or '.1%', with another digit if you like", made.format)

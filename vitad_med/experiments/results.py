@@ -1,4 +1,4 @@
-"""Figures read from the finished steps, and their mean and standard error over seeds."""
+"""Figures read from the finished steps, their mean and standard error over seeds, and those over a data set's parts."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A metric of a row on a data set, over its seeds.
+    """A metric of a row on a data set, over its seeds, or on a divided data set over its parts.
 
     Attributes:
         mean: of the values that there are; None without any.
-        error: standard error of the mean; None below two values.
+        error: standard error of the mean over seeds; None below two values, and over parts.
+        deviation: sample standard deviation over parts, each its mean over seeds; None below two parts, and over seeds.
         n: number of values. Seeds that share one run, because nothing in it draws from the seed, count once.
-        planned: number of runs that there should be.
+        planned: number of runs, or parts, that there should be.
         state: of the whole: ``value`` when there is any.
         reasons: why values are missing, each once.
     """
@@ -59,6 +60,7 @@ class Figure:
     planned: int
     state: State
     reasons: tuple[str, ...]
+    deviation: float | None = None
 
 
 def read_results(plan: Plan, out: Path) -> list[Result]:
@@ -86,10 +88,45 @@ def figures(results: Sequence[Result]) -> list[Figure]:
     return [_figure(list(runs.values())) for runs in grouped.values()]
 
 
+def family_figures(experiment: Experiment, made: Sequence[Figure]) -> list[Figure]:
+    """Mean and sample standard deviation over the parts of each divided data set, as one-class papers report them.
+
+    Args:
+        made: figures of the parts, by :func:`figures`.
+    """
+    grouped: dict[tuple[str, str, str], list[Figure]] = {}
+    for figure in made:
+        data = experiment.data[figure.data]
+        if data.part:
+            grouped.setdefault((figure.row, data.family, figure.metric), []).append(figure)
+    return [_over_parts(family, parts) for (_, family, _), parts in grouped.items()]
+
+
+def _over_parts(family: str, parts: Sequence[Figure]) -> Figure:
+    means = [part.mean for part in parts if part.mean is not None]
+    return Figure(
+        row=parts[0].row,
+        data=family,
+        metric=parts[0].metric,
+        mean=math.fsum(means) / len(means) if means else None,
+        error=None,
+        # A part with a run missing is not the figure that it should be.
+        n=sum(part.mean is not None and part.n == part.planned for part in parts),
+        planned=len(parts),
+        state=_worst([part.state for part in parts]),
+        reasons=tuple(dict.fromkeys(reason for part in parts for reason in part.reasons)),
+        deviation=statistics.stdev(means) if len(means) > 1 else None,
+    )
+
+
+def _worst(states: Sequence[State]) -> State:
+    """``value`` where there is any, else what tells most about why there is none."""
+    order: tuple[State, ...] = ("value", "failed", "no figure", "not run")
+    return next(state for state in order if state in states)
+
+
 def _figure(runs: Sequence[Result]) -> Figure:
     values = [run.value for run in runs if run.value is not None]
-    states = [run.state for run in runs]
-    order: tuple[State, ...] = ("value", "failed", "no figure", "not run")
     return Figure(
         row=runs[0].row,
         data=runs[0].data,
@@ -98,7 +135,7 @@ def _figure(runs: Sequence[Result]) -> Figure:
         error=statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None,
         n=len(values),
         planned=len(runs),
-        state=next(state for state in order if state in states),
+        state=_worst([run.state for run in runs]),
         reasons=tuple(dict.fromkeys(run.reason for run in runs if run.reason is not None)),
     )
 

@@ -12,7 +12,7 @@ from vitad_med.evaluation.files import write_text
 from vitad_med.experiments.differences import differences
 from vitad_med.experiments.planning import Plan
 from vitad_med.experiments.records import read_done
-from vitad_med.experiments.results import Figure, Result, figures, read_results
+from vitad_med.experiments.results import Figure, Result, family_figures, figures, read_results
 from vitad_med.experiments.tables import Grid, Tables, build_tables
 from vitad_med.experiments.writing import markdown, results_csv, table_csv, tex
 
@@ -27,9 +27,10 @@ def write_results(plan: Plan, out: Path) -> tuple[list[Result], list[Figure], Ta
     All but ``results.json``, which tells how long steps took, have the same bytes for the same figures.
     """
     results = read_results(plan, out)
-    made = figures(results)
-    tables = build_tables(plan, made)
     experiment = plan.experiment
+    single = figures(results)
+    made = [*single, *family_figures(experiment, single)]
+    tables = build_tables(plan, made)
     texts = {
         "results.csv": results_csv(experiment, results),
         "table.csv": table_csv(experiment, made),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vitad_med.experiments.differences import differences, not_done
-from vitad_med.experiments.document import Experiment, Metric, Reference
+from vitad_med.experiments.document import Data, Experiment, Metric, Reference
 from vitad_med.experiments.planning import Plan
 from vitad_med.experiments.results import Figure
 
@@ -65,21 +65,26 @@ def build_tables(plan: Plan, figures: Sequence[Figure]) -> Tables:
     experiment = plan.experiment
     footnotes = _Footnotes()
     blocks = dict.fromkeys(metric.block for metric in experiment.metrics.values())
-    grids = [
-        grid
-        for data in experiment.data
-        for block in blocks
-        if (grid := _grid(experiment, figures, data, block, footnotes)) is not None
-    ]
+    grids = []
+    for family, parts in experiment.families().items():
+        divided = bool(parts[0].part)
+        for block in blocks:
+            grid = _grid(experiment, figures, family, block, footnotes)
+            grids += [] if grid is None else [grid]
+            for metric in experiment.metrics.values():
+                if divided and grid is not None and metric.block == block:
+                    grids += _parts_grid(experiment, figures, parts, metric, footnotes)
     return Tables(experiment.title, experiment.question, grids, _notes(plan, figures), footnotes.texts)
 
 
 def _grid(
-    experiment: Experiment, figures: Sequence[Figure], data: str, block: str, footnotes: _Footnotes
+    experiment: Experiment, figures: Sequence[Figure], family: str, block: str, footnotes: _Footnotes
 ) -> Grid | None:
+    """The table of one block of metrics on a data set, whose parts are told by their mean."""
+    parts = experiment.families()[family]
     metrics = [metric for metric in experiment.metrics.values() if metric.block == block]
-    here = {(figure.row, figure.metric): figure for figure in figures if figure.data == data}
-    rows = [row for row in experiment.rows.values() if data in row.data]
+    here = {(figure.row, figure.metric): figure for figure in figures if figure.data == family}
+    rows = [row for row in experiment.rows.values() if any(part.name in row.data for part in parts)]
     block_figures = [figure for figure in here.values() if experiment.metrics[figure.metric].block == block]
     usual = usual_count(block_figures)
     lines: dict[str, list[str]] = {}
@@ -96,7 +101,7 @@ def _grid(
             continue
         before = len(heads)
         for metric in shown:
-            references = {name: _reference(experiment, name, data, metric) for name in in_column.values()}
+            references = {name: _reference(experiment, name, family, metric) for name in in_column.values()}
             beside = any(references.values())
             paper = experiment.paper.title if experiment.paper is not None else ""
             heads += [metric.label, paper] if beside else [metric.label]
@@ -109,9 +114,37 @@ def _grid(
         groups.append((experiment.columns.get(column, ""), len(heads) - before))
     if not heads:
         return None
-    title = experiment.data[data].title + (f": {block}" if block else "")
+    title = parts[0].title + (f": {block}" if block else "")
     written = [(label, cells) for label, cells in lines.items() if any(cells)]
-    return Grid(title, groups, heads, written, _seeds_note(experiment, block_figures, usual))
+    note = _parts_note(block_figures, parts) if parts[0].part else _seeds_note(experiment, block_figures, usual)
+    return Grid(title, groups, heads, written, note)
+
+
+def _parts_grid(
+    experiment: Experiment, figures: Sequence[Figure], parts: Sequence[Data], metric: Metric, footnotes: _Footnotes
+) -> list[Grid]:
+    """One metric on every part of a data set, a line for each row and one for what was published of it."""
+    names = [part.name for part in parts]
+    here = {(f.row, f.data): f for f in figures if f.metric == metric.name and f.data in names}
+    usual = usual_count(list(here.values()))
+    lines: list[tuple[str, list[str]]] = []
+    for row in experiment.rows.values():
+        found = [here.get((row.name, name)) for name in names]
+        if not any(found):
+            continue
+        where = f" ({', '.join(row.columns)})" if row.columns else ""
+        cells = ["" if figure is None else cell_text(figure, metric, usual, footnotes) for figure in found]
+        lines.append((row.label + where, cells))
+        published = [_reference(experiment, row.name, name, metric, of_all=False) for name in names]
+        if experiment.paper is not None and any(published):
+            texts = [_reference_text(one, metric, footnotes) for one in published]
+            lines.append((f"{row.label}{where}, {experiment.paper.title}", texts))
+    if not lines:
+        return []
+    [key] = parts[0].every
+    title = f"{parts[0].title}: {f'{metric.block}, ' if metric.block else ''}{metric.label} by {key}"
+    note = _seeds_note(experiment, list(here.values()), usual)
+    return [Grid(title, [("", len(parts))], [part.part for part in parts], lines, note)]
 
 
 def cell_text(figure: Figure, metric: Metric, usual: str, footnotes: _Footnotes) -> str:
@@ -124,7 +157,8 @@ def cell_text(figure: Figure, metric: Metric, usual: str, footnotes: _Footnotes)
         return MARKS[figure.state] + marks
     count = count_text(figure)
     own = "" if count == usual else f" (n = {count})"
-    return number_text(figure.mean, figure.error, metric) + own + marks
+    spread = figure.error if figure.deviation is None else figure.deviation
+    return number_text(figure.mean, spread, metric) + own + marks
 
 
 def number_text(value: float, error: float | None, metric: Metric) -> str:
@@ -162,9 +196,19 @@ def _seeds_note(experiment: Experiment, figures: Sequence[Figure], usual: str) -
     return " ".join(sentences)
 
 
-def _reference(experiment: Experiment, row: str, data: str, metric: Metric) -> Reference | None:
+def _parts_note(figures: Sequence[Figure], parts: Sequence[Data]) -> str:
+    """What a mean over the parts of a data set is."""
+    [key] = parts[0].every
+    sentences = [f"Mean over {len(parts)} data sets, each trained and evaluated by itself, one for each {key}."]
+    if any(figure.deviation is not None for figure in figures):
+        sentences.append(f"{PLUS_MINUS}: standard deviation over them; it says nothing of how sure the mean is.")
+    return " ".join(sentences)
+
+
+def _reference(experiment: Experiment, row: str, data: str, metric: Metric, of_all: bool = True) -> Reference | None:
+    """What was published of a row; ``of_all`` accepts a figure that is said of no one data set."""
     for one in experiment.references:
-        if one.row == row and one.metric == metric.name and one.data in (None, data):
+        if one.row == row and one.metric == metric.name and (one.data == data or (of_all and one.data is None)):
             return one
     return None
 
@@ -181,7 +225,7 @@ def _notes(plan: Plan, figures: Sequence[Figure]) -> list[str]:
     notes = [f"Scale: {experiment.scale}."] if experiment.scale else []
     if any(figure.state == "not run" for figure in figures):
         notes.append("not run: repeat the command to run what is missing.")
-    notes += [f"{data.title}: {data.note}" for data in experiment.data.values() if data.note]
+    notes += [f"{parts[0].title}: {parts[0].note}" for parts in experiment.families().values() if parts[0].note]
     notes += experiment.notes
     if experiment.paper is not None:
         found: dict[str, list[str]] = {}

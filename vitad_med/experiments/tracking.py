@@ -76,6 +76,8 @@ def log_table(uri: str, out: Path, plan: Plan, figures: Sequence[Figure]) -> Non
                     client.log_metric(run, name, figure.mean)
                 if figure.error is not None:
                     client.log_metric(run, f"{name}.standard_error", figure.error)
+                if figure.deviation is not None:
+                    client.log_metric(run, f"{name}.standard_deviation", figure.deviation)
             for file in FILES:
                 client.log_artifact(run, str(out / file))
             client.set_terminated(run)

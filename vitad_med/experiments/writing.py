@@ -16,7 +16,8 @@ from vitad_med.reporting.texts.markdown import escape
 
 RESULT_COLUMNS = ("row", "label", "column", "data", "seed", "metric", "value", "state", "reason", "step")
 TABLE_COLUMNS = (
-    *("data", "block", "row", "label", "column", "metric", "mean", "standard_error", "n", "planned"),
+    *("data", "block", "row", "label", "column", "metric", "mean", "standard_error", "standard_deviation"),
+    *("n", "planned"),
     *("paper", "paper_error", "state", "reason"),
 )
 
@@ -116,7 +117,7 @@ def results_csv(experiment: Experiment, results: Sequence[Result]) -> str:
 
 
 def table_csv(experiment: Experiment, figures: Sequence[Figure]) -> str:
-    """A line for each row, data set and metric: mean over seeds, and the paper's figure."""
+    """A line for each row, data set and metric: mean over seeds, or over a data set's parts; the paper's."""
     references = {(one.row, one.metric, one.data): one for one in experiment.references}
     lines: list[Sequence[Any]] = [TABLE_COLUMNS]
     for figure in figures:
@@ -126,7 +127,7 @@ def table_csv(experiment: Experiment, figures: Sequence[Figure]) -> str:
         lines.append(
             (
                 *(figure.data, metric.block, row.name, row.label, " ".join(row.columns), metric.name),
-                *(_number(figure.mean), _number(figure.error), figure.n, figure.planned),
+                *(_number(figure.mean), _number(figure.error), _number(figure.deviation), figure.n, figure.planned),
                 *(_number(paper.value if paper else None), _number(paper.error if paper else None)),
                 *(figure.state, "; ".join(figure.reasons)),
             )
