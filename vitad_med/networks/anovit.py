@@ -137,7 +137,7 @@ class AnoViT(ReconstructionNetwork):
                 check_image_size(self.encoder, int(side))
         tokens = self.encoder.forward_features(normalize(images, self.mean, self.std))
         patches = tokens[:, self.encoder.num_prefix_tokens :].transpose(1, 2)
-        return patches.reshape(len(images), -1, images.shape[-2] // patch, images.shape[-1] // patch)
+        return patches.unflatten(2, (images.shape[-2] // patch, images.shape[-1] // patch))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """[B, C, H, W] in 0..1 to [B, channels, H, W], float32; non-negative with ``final_relu``.
