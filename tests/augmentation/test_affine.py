@@ -63,7 +63,9 @@ def test_translation_moves_by_a_fraction_of_the_side() -> None:
     augment = RandomAffine(translation=0.2)
     image = disc(60, 40, 6)
     moved = augment(image.expand(5, -1, -1, -1), generator(4))
-    shift = augment.matrices(5, generator(4))[:, :, 2] / 2  # of the side; where from, so the picture moves the other way
+    shift = (
+        augment.matrices(5, generator(4))[:, :, 2] / 2
+    )  # of the side; where from, so the picture moves the other way
     assert 0.05 < float(shift.abs().max()) <= 0.2
     mass = moved.sum(dim=(1, 2, 3))
     x = (moved.sum(dim=(1, 2)) @ (torch.arange(40) + 0.5)) / mass / 40 - 0.5
