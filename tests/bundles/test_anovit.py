@@ -17,6 +17,7 @@ from vitad_med.engines.setup import prepare
 from vitad_med.errors import ConfigError, VitadError, WeightsError
 from vitad_med.networks.anovit import AnoViT
 from vitad_med.networks.autoencoder import ConvAutoencoder
+from vitad_med.networks.state import save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "anovit"
@@ -149,10 +150,14 @@ def test_the_network_takes_and_gives_what_the_metadata_says(model: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "workflow_type"), [("train", "train"), ("inference", "infer"), ("evaluate", "infer")])
-def test_it_has_the_properties_that_monai_asks_for(name: str, workflow_type: str) -> None:
-    workflow = ConfigWorkflow(
-        config(name), workflow_type=workflow_type, bundle_root=str(BUNDLE), logging_file=False, device="cpu"
-    )
+def test_it_has_the_properties_that_monai_asks_for(name: str, workflow_type: str, tmp_path: Path) -> None:
+    given = {key: value for key, value in TINY.items() if name == "train" or key != "epochs"}
+    given |= {"bundle_root": str(BUNDLE), "output_dir": str(tmp_path / "out"), "device": "cpu"}
+    if name != "train":
+        save_model(tmp_path / "model.pt", parser(name, **given).get_parsed_content("network_def"))
+        given["weights"] = str(tmp_path / "model.pt")
+    workflow = ConfigWorkflow(config(name), workflow_type=workflow_type, logging_file=False, **given)
+    workflow.initialize()
     assert workflow.check_properties() == []
 
 
