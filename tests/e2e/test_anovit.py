@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +107,6 @@ def test_a_model_of_the_other_network_is_refused(trained: Path, model: str, bund
 
 @pytest.mark.slow
 def test_several_processes_train_one_model(bundle_command, tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
     words = bundle_command(
         ["train.json", "multi_gpu_train.json"], *SIZE, "--device", "cpu", "--epochs", "1", bundle=BUNDLE
     )

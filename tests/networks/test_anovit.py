@@ -52,7 +52,7 @@ def test_another_size_than_that_of_training_works_and_need_not_be_square(network
 @torch.no_grad()
 def test_tokens_lie_where_their_patches_lie(network: AnoViT) -> None:
     images = torch.rand(1, 1, 48, 64)
-    folded = network.features(images)
+    folded = network.patch_features(images)
     assert folded.shape == (1, 192, 3, 4)
     tokens = network.encoder.forward_features((images.expand(-1, 3, -1, -1) - network.mean) / network.std)
     for row, column in ((0, 0), (1, 2), (2, 3)):
@@ -65,7 +65,7 @@ def test_registers_are_no_patches() -> None:
     images = torch.rand(1, 1, 28, 28)
     tokens = network.encoder.forward_features((images.expand(-1, 3, -1, -1) - network.mean) / network.std)
     assert tokens.shape[1] == 4 + 5
-    torch.testing.assert_close(network.features(images)[0, :, 1, 0], tokens[0, 5 + 2])
+    torch.testing.assert_close(network.patch_features(images)[0, :, 1, 0], tokens[0, 5 + 2])
 
 
 def test_the_published_decoder_is_six_blocks() -> None:
@@ -121,7 +121,7 @@ def test_mixed_precision_does_not_coarsen_the_image(network: AnoViT) -> None:
 def test_the_input_normalisation_is_that_of_the_weights() -> None:
     embedded = AnoViT(image_size=32, widths=THIN)
     assert EMBEDDED.startswith("vit_tiny")
-    normalised = embedded.features(torch.full((1, 1, 32, 32), 0.4))
+    normalised = embedded.patch_features(torch.full((1, 1, 32, 32), 0.4))
     by_hand = embedded.encoder.forward_features(((0.4 - embedded.mean) / embedded.std).expand(1, 3, 32, 32))
     torch.testing.assert_close(normalised.flatten(2)[0].T, by_hand[0, 1:])
 

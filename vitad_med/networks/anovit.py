@@ -129,7 +129,7 @@ class AnoViT(ReconstructionNetwork):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
-    def features(self, images: Tensor) -> Tensor:
+    def patch_features(self, images: Tensor) -> Tensor:
         """Patch tokens at their places, [B, D, rows, columns], of images [B, 1 or 3, H, W] in 0..1."""
         patch = patch_size(self.encoder)
         if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
@@ -146,4 +146,4 @@ class AnoViT(ReconstructionNetwork):
             ConfigError: sizes that patches do not tile, or a wrong number of channels.
         """
         size = (images.shape[-2], images.shape[-1])
-        return self.decoder(self.features(self.with_channels(images)), size)
+        return self.decoder(self.patch_features(self.with_channels(images)), size)
