@@ -61,6 +61,11 @@ def test_errors_beyond_the_range_count_as_the_whole_range() -> None:
         output = Known(torch.full((1, 1, 8, 8), 7.0), error=error).predict(torch.zeros(1, 1, 8, 8))
         assert output.score.tolist() == pytest.approx([1.0])
         assert float(output.map.max()) <= 1
+    # Before smoothing too: one wild pixel must not count as many.
+    spike = torch.zeros(1, 1, 33, 33)
+    spike[0, 0, 16, 16] = 7.0
+    once = Known(spike.clamp(max=1), smoothing=2.0)(torch.zeros(1, 1, 33, 33))
+    assert torch.equal(Known(spike, smoothing=2.0)(torch.zeros(1, 1, 33, 33)), once)
 
 
 def test_grey_images_of_a_colour_network_are_repeated_and_the_reverse_is_refused() -> None:
