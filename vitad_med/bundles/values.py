@@ -192,6 +192,8 @@ RULES: dict[str, Rule] = {
     "token_weight": number(0),
     "head_hidden": integer(1),
     "detail_width": integer(0),
+    "smoothing": number(0),
+    "final_relu": boolean,
     "crop_focus": number(0, 1),
     "grid_size": integer(1),
     "prototypes": integer(2),

@@ -71,7 +71,7 @@ class Checkpointing:
         for name, item in self.objects.items():
             item.load_state_dict(content["objects"][name])
         set_rng_state(content["rng"])
-        if isinstance(scaler := getattr(engine, "grad_scaler", None), GradScaler):
+        if (scaler := _loss_scaler(engine)) is not None:
             scaler.load_state_dict(content["grad_scaler"])
         engine.state.epoch = content["epoch"]
         engine.state.iteration = content["iteration"]
@@ -86,16 +86,22 @@ class Checkpointing:
         if not is_first():
             return
         # fp16's loss scale; the state of a scaler that is switched off is empty.
-        scaler = getattr(engine, "grad_scaler", None)
+        scaler = _loss_scaler(engine)
         content = {
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "settings": self.settings,
             "rng": rng_state(),
-            "grad_scaler": scaler.state_dict() if isinstance(scaler, GradScaler) else {},
+            "grad_scaler": {} if scaler is None else scaler.state_dict(),
             "objects": {name: dict(item.state_dict()) for name, item in self.objects.items()},
         }
         save_checkpoint(self.path, content)
+
+
+def _loss_scaler(engine: Engine) -> GradScaler | None:
+    """This project's trainers name it ``grad_scaler``, MONAI's own ``scaler``."""
+    found = (getattr(engine, name, None) for name in ("grad_scaler", "scaler"))
+    return next((item for item in found if isinstance(item, GradScaler)), None)
 
 
 def check_same_settings(what: str, stored: Mapping[str, Any], current: Mapping[str, Any]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from monai.utils.enums import CommonKeys
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -28,7 +28,6 @@ from vitad_med.engines.proxy_task import Scorer
 from vitad_med.engines.synthetic_validation import SyntheticSet
 from vitad_med.errors import ConfigError
 from vitad_med.networks.distillation import DistillationNetwork
-from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.state import load_model, model_digest, save_model, with_weights
 from vitad_med.reproducibility import seed_everything
 from vitad_med.synthesis import SyntheticScheme
@@ -57,6 +56,8 @@ __all__ = [
     "validation_cases",
     "with_weights",
 ]
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ def synthetic_set(
     return SyntheticSet(records, scorer, synthesis, image_size, seed, channels, limit) if records else None
 
 
-def start_from(network: ProxyNetwork, initial_model: str | Path | None) -> ProxyNetwork:
+def start_from(network: _Network, initial_model: str | Path | None) -> _Network:
     """The network as it is, or with the tensors of the ``model.pt`` that an earlier training wrote."""
     if initial_model is not None:
         load_model(initial_model, network)

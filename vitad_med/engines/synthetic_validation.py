@@ -25,10 +25,15 @@ from vitad_med.metrics.conditioned import conditioned_auroc
 from vitad_med.metrics.exact import exact_auroc
 from vitad_med.metrics.pooled import pixel_auroc
 from vitad_med.metrics.streaming import StreamingAUROC
+from vitad_med.networks.anovit import AnoViT
 from vitad_med.networks.proxy import ProxyNetwork
+from vitad_med.networks.reconstruction import ReconstructionNetwork
 from vitad_med.networks.vit import use_fused_attention
 from vitad_med.outputs import AnomalyOutput
 from vitad_med.synthesis import SyntheticScheme
+
+# Any network whose ``predict`` gives score and map.
+ScoredNetwork = ProxyNetwork | ReconstructionNetwork
 
 FIGURES = ("synthetic_image_auroc", "synthetic_pixel_auroc")
 
@@ -78,7 +83,7 @@ class SyntheticSet:
             masks.append(made.masks.cpu())
         self.synthetic, self.masks = torch.cat(images), torch.cat(masks)
 
-    def evaluate(self, network: ProxyNetwork, batch_size: int = 32, amp: bool = False) -> dict[str, float]:
+    def evaluate(self, network: ScoredNetwork, batch_size: int = 32, amp: bool = False) -> dict[str, float]:
         """Image AUROC (normal against synthetic) and pooled pixel AUROC (inside the synthetic images)."""
         scores, maps = self._outputs(network, batch_size, AnomalyInferer(amp))
         pixels = StreamingAUROC()
@@ -89,7 +94,7 @@ class SyntheticSet:
             "synthetic_pixel_auroc": pixels.auroc(),
         }
 
-    def report(self, network: ProxyNetwork, batch_size: int = 32, inferer: Inferer | None = None) -> dict[str, float]:
+    def report(self, network: ScoredNetwork, batch_size: int = 32, inferer: Inferer | None = None) -> dict[str, float]:
         """The figures of :meth:`evaluate`, and what they are worth; ``inferer`` None asks the network plainly.
 
         Synthetic anomalies have their places too, so pooled pixels reward knowing the location law:
@@ -110,12 +115,14 @@ class SyntheticSet:
         }
 
     @torch.no_grad()
-    def _outputs(self, network: ProxyNetwork, batch_size: int, inferer: Inferer) -> tuple[np.ndarray, torch.Tensor]:
+    def _outputs(self, network: ScoredNetwork, batch_size: int, inferer: Inferer) -> tuple[np.ndarray, torch.Tensor]:
         """Scores of the normal and then of the synthetic images, and the maps of the latter."""
         training = network.training
         network.eval()
-        device = network.mean.device
-        use_fused_attention(network.encoder, True)
+        device = next(network.parameters()).device
+        encoder = network.encoder if isinstance(network, ProxyNetwork | AnoViT) else None
+        if encoder is not None:
+            use_fused_attention(encoder, True)
         scores: list[np.ndarray] = []
         maps: list[torch.Tensor] = []
         for images in (self.normals, self.synthetic):
@@ -125,7 +132,8 @@ class SyntheticSet:
                 if images is self.synthetic:
                     maps.append(output.map.cpu())
         network.train(training)
-        use_fused_attention(network.encoder, not (training and device.type == "cpu"))
+        if encoder is not None:
+            use_fused_attention(encoder, not (training and device.type == "cpu"))
         return np.concatenate(scores), torch.cat(maps)
 
 
@@ -187,7 +195,7 @@ class SyntheticCheck:
 
     def __init__(
         self,
-        network: ProxyNetwork,
+        network: ScoredNetwork,
         cases: Sequence[Case],
         scorer: Scorer,
         synthesis: SyntheticScheme,
@@ -232,7 +240,7 @@ class SyntheticCheck:
         if not self.normal:
             logger.info("no normal image in this section: synthetic anomalies are left out")
             return
-        scorer = self.scorer.to(self.network.mean.device)
+        scorer = self.scorer.to(next(self.network.parameters()).device)
         data = SyntheticSet(self.normal, scorer, self.synthesis, self.image_size, self.seed, self.channels, self.limit)
         figures = data.report(self.network, inferer=self.inferer)
         content = {

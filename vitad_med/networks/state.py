@@ -56,7 +56,8 @@ def load_model(path: str | Path, network: nn.Module) -> str:
     if wrong:
         raise WeightsError(
             f"'{path}' does not fit this network: '{wrong[0]}' and {len(wrong) - 1} other tensors are missing, unknown "
-            "or of another shape; set architecture, image_size, head_hidden and detail_width as in its training"
+            "or of another shape; set the network's keys as in its training: architecture, image_size, and head_hidden "
+            "and detail_width, or model, channels, widths, strides and cae_input"
         )
     network.load_state_dict(state)
     return _stored_digest(state)
