@@ -23,7 +23,7 @@ def test_there_are_experiments() -> None:
 def test_an_experiment_can_be_planned(file: Path, scale: str | None, tmp_path: Path) -> None:
     experiment = read_experiment(file, scale)
     # Any folder will do: the images are read when a step runs.
-    folders = {name: str(tmp_path) for name, data in experiment.data.items() if data.dataset_dir is None}
+    folders = {data.family: str(tmp_path) for data in experiment.data.values() if data.dataset_dir is None}
     made = plan(experiment, folders)
     assert made.steps
     assert {context.row.name for context in made.contexts if context.steps} == set(experiment.rows)
@@ -44,4 +44,4 @@ def test_a_key_that_no_bundle_has_is_refused(file: Path, tmp_path: Path) -> None
     (tmp_path / "x.json").write_text(json.dumps(content))
     experiment = read_experiment(tmp_path / "x.json")
     with pytest.raises(ConfigError, match="epohcs"):
-        plan(experiment, {name: str(tmp_path) for name in experiment.data})
+        plan(experiment, {name: str(tmp_path) for name in experiment.families()})
