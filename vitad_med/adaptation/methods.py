@@ -13,7 +13,7 @@ from vitad_med.errors import ConfigError
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.objectives.alignment import AlignmentLoss, Moment
 from vitad_med.objectives.proxy import ProxyLoss, Views
-from vitad_med.objectives.self_training import prediction_entropy, pseudo_label_loss
+from vitad_med.objectives.test_time import prediction_entropy, pseudo_label_loss
 from vitad_med.outputs import ProxyOutput
 
 MethodName = Literal["alignment", "tent", "pseudo_label", "continued", "none"]
