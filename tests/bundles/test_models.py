@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from vitad_med.data.roster import patient_keys
 from vitad_med.engines.setup import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
+MODELS = sorted(ROOT.glob("bundles/*/models/model.pt"))
 STATISTICS = sorted(ROOT.glob("bundles/*/models/statistics.safetensors"))
 
 
@@ -41,6 +43,23 @@ def test_they_name_the_patients_of_training_and_nobody_else(path: Path, shared_d
     )
     assert found.patients == training
     assert not found.patients & (held | test)
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parents[1].name)
+def test_a_shipped_model_is_of_the_default_settings_and_has_figures(path: Path) -> None:
+    configs = path.parents[1] / "configs"
+    for name in ("evaluate.json", "inference.json"):
+        parser = ConfigParser()
+        parser.read_config(configs / name)
+        load_model(path, parser.get_parsed_content("network_def"))
+    assert path.stat().st_size < 15e6
+    figures = json.loads((configs / "metadata.json").read_text())["eval_metrics"]
+    assert figures.keys() >= {
+        "synthetic_image_auroc",
+        "image_auroc",
+        "image_auroc_of_metadata_alone",
+        "conditioned_auroc",
+    }
 
 
 def test_there_are_statistics() -> None:

@@ -101,3 +101,29 @@ def test_a_missing_model_is_named(bundle_run, tmp_path: Path) -> None:
     assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
     assert "checkpoint 'absent.pt' does not exist: train first" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_fine_tuning_runs_from_its_defaults(bundle_run, tmp_path: Path) -> None:
+    done = bundle_run("train.json", "--epochs", "2", "--output_dir", str(tmp_path / "out"), cwd=tmp_path, bundle=BUNDLE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    said = done.stdout + done.stderr
+    assert (
+        "training images: 58 normal of 58 patients; left out: 0 abnormal as labelled, 6 normal for validation" in said
+    )
+    with (tmp_path / "out" / "history.csv").open() as file:
+        first, last = csv.DictReader(file)
+    assert float(last["loss"]) < float(first["loss"])
+
+
+@pytest.mark.slow
+def test_the_shipped_model_evaluates_at_six_sizes_with_no_other_flag(bundle_run, tmp_path: Path) -> None:
+    done = bundle_run("evaluate.json", cwd=tmp_path, bundle=BUNDLE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    out = tmp_path / "outputs" / "apmask"
+    synthetic = json.loads((out / "synthetic.json").read_text())
+    assert synthetic["pipeline"]["sizes"] == "224, 320, 384, 416, 448, 512"
+    # Sixteen normal images, so with room for chance.
+    assert synthetic["synthetic_image_auroc"] > 0.7
+    assert synthetic["synthetic_pixel_auroc"] > 0.8
+    assert read_document(out / "metrics.json")["cohorts"]["sex=F"]["metrics"]["conditioned_auroc"]["value"] is not None
