@@ -91,7 +91,9 @@ def test_a_checkpoint_of_the_authors_trainer_is_read(tmp_path: Path) -> None:
 
 def test_a_safetensors_file_names_its_statistics(tmp_path: Path) -> None:
     path = tmp_path / "cont.safetensors"
-    save_safetensors(path, authors_state(), {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"})
+    save_safetensors(
+        path, {n: v.clone() for n, v in authors_state().items()}, {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"}
+    )
     assert build_contnet(str(path))[1] == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 

@@ -162,6 +162,18 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], architecture: str, w
             new_size=list(patch_grid),
             num_prefix_tokens=0 if vit.no_embed_class else vit.num_prefix_tokens,
         )
+    check_fit(own, state, architecture, weights)
+    vit.load_state_dict(state)
+
+
+def check_fit(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    architecture: str,
+    weights: str,
+    key: str = "architecture",
+) -> None:
+    """Raise WeightsError, naming a tensor and the config's key, unless names and shapes are those of a network."""
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
     missing = [n for n in own if n not in state]
     extra = [n for n in state if n not in own]
@@ -169,7 +181,6 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], architecture: str, w
         example = (wrong or missing or extra)[0]
         kind = "has another shape" if wrong else "is missing" if missing else "is unknown"
         raise WeightsError(
-            f"weights '{weights}' do not belong to architecture '{architecture}': '{example}' {kind} "
-            f"({len(wrong)} wrong shapes, {len(missing)} missing, {len(extra)} unknown); set `architecture` to theirs"
+            f"weights '{weights}' do not belong to {key} '{architecture}': '{example}' {kind} "
+            f"({len(wrong)} wrong shapes, {len(missing)} missing, {len(extra)} unknown); set `{key}` to theirs"
         )
-    vit.load_state_dict(state)
