@@ -137,13 +137,13 @@ class NormalityFitting:
         }
         here = {"scorer": self.fit.kind, **self.fit.settings, **self.provenance.features}
         here["batch_size"] = self.stream.batch_size
-        difference = first_difference(there, here)
+        difference = first_difference(here, there)
         if difference is None and stored.provenance != self.provenance:
-            difference = ("images", "others", "these")
+            difference = ("images", "these", "others")
         if difference is not None:
-            key, one, two = difference
+            key, now, then = difference
             raise ConfigError(
-                f"'{part}' was made with other settings ({key}: {one}, now {two}): use them, another output_dir, or "
+                f"'{part}' was made with other settings ({key}: {then}, now {now}): use them, another output_dir, or "
                 "--resume False to start anew"
             )
         self.fit.restore(stored.tensors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class PositionGaussian(NormalityModel):
         images: that it was fitted on.
     """
 
-    kind = "gaussian"
+    kind: ClassVar[str] = "gaussian"
     mean: Tensor
     jitter: Tensor
 
@@ -114,7 +114,7 @@ class GaussianFit:
         ConfigError: a negative epsilon.
     """
 
-    kind = "gaussian"
+    kind: ClassVar[str] = "gaussian"
 
     def __init__(self, epsilon: float = 0.01, double: bool = False, block: int = BLOCK) -> None:
         check_choice("epsilon", epsilon, 0.0)

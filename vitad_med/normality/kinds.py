@@ -16,7 +16,7 @@ from vitad_med.normality.neighbours import NeighbourFit, PositionNeighbours
 Scorer = Literal["gaussian", "knn"]
 Memory = Literal["position", "global"]
 
-_FITS: dict[str, type[GaussianFit | NeighbourFit | MemoryFit]] = {
+_FITS: dict[str, type[GaussianFit] | type[NeighbourFit] | type[MemoryFit]] = {
     fit.kind: fit for fit in (GaussianFit, NeighbourFit, MemoryFit)
 }
 _MODELS: dict[str, type[NormalityModel]] = {

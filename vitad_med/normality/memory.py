@@ -4,7 +4,7 @@ reweighting): for objects that lie anywhere, and for textures."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class GlobalMemory(NormalityModel):
         scale: see :class:`NormalityModel`.
     """
 
-    kind = "memory"
+    kind: ClassVar[str] = "memory"
     bank: Tensor
     origin: Tensor
     norms: Tensor
@@ -75,7 +75,7 @@ class MemoryFit:
         seed: of the candidates, the first centre and the projection.
     """
 
-    kind = "memory"
+    kind: ClassVar[str] = "memory"
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class PositionNeighbours(NormalityModel):
         radius: 0 is the same position alone, 1 adds the eight around it.
     """
 
-    kind = "knn"
+    kind: ClassVar[str] = "knn"
     bank: Tensor
     origin: Tensor
     norms: Tensor
@@ -94,7 +94,7 @@ class NeighbourFit:
         k, radius: see :class:`PositionNeighbours`.
     """
 
-    kind = "knn"
+    kind: ClassVar[str] = "knn"
 
     def __init__(self, k: int = 5, radius: int = 1) -> None:
         check_choice("k", k, 1)

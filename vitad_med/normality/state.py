@@ -85,11 +85,11 @@ class Provenance:
             ConfigError: settings differ; names the key and both values.
             WeightsError: settings are the same, the tensors are not.
         """
-        difference = first_difference(self.extractor, extractor.settings)
+        difference = first_difference(extractor.settings, self.extractor)
         if difference is None and image_size is not None and image_size != self.image_size:
-            difference = ("image_size", repr(self.image_size), repr(image_size))
+            difference = ("image_size", repr(image_size), repr(self.image_size))
         if difference is not None:
-            key, there, here = difference
+            key, here, there = difference
             raise ConfigError(f"'{path}' was fitted with {key} {there}, here it is {here}: use that, or fit again")
         if extractor.digest() != self.extractor_digest:
             raise WeightsError(
