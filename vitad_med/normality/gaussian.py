@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vitad_med.errors import DataError
 from vitad_med.normality.model import NormalityModel, check_choice
-from vitad_med.normality.moments import BLOCK, GaussianMoments
+from vitad_med.normality.moments import BLOCK, CACHED, GaussianMoments
 from vitad_med.normality.tiles import TriangularTiles, chunks
 
 # Jitter that is added to a diagonal where a covariance has no factor, as shares of the diagonal's mean.
@@ -166,7 +166,7 @@ class GaussianFit:
         positions = len(moments.mean)
         factor = TriangularTiles.zeros(positions, moments.channels, dtype, moments.mean.device)
         jitter = moments.mean.new_zeros(positions)
-        for part in chunks(positions, moments.channels**2 * 24):
+        for part in chunks(positions, moments.channels**2 * 24, 2 * CACHED):
             lower, jitter[part] = factorise(moments.covariance(part, self.epsilon))
             factor.store(part, lower)
         if bool((jitter > 0).any()):

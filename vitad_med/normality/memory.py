@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitad_med.errors import DataError
 from vitad_med.normality.coreset import greedy_k_centre
-from vitad_med.normality.model import NormalityModel, check_choice, usual_distance
+from vitad_med.normality.model import NormalityModel, check_choice, check_finite, usual_distance
 from vitad_med.normality.nearest import nearest_squared, squared_norms
 from vitad_med.normality.tiles import chunks
 from vitad_med.reproducibility import generator
@@ -112,8 +112,7 @@ class MemoryFit:
         Raises:
             DataError: values that are not finite, or another D, h or w than before; nothing is added.
         """
-        if not bool(features.isfinite().all()):
-            raise DataError("a feature is not finite: check the extractor's weights, or switch amp off")
+        check_finite(features)
         batch, _, rows, columns = features.shape
         if len(streams) != batch:
             raise DataError(f"{batch} images came with {len(streams)} streams of random draws: give one each")

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from vitad_med.errors import DataError
+from vitad_med.normality.model import check_finite
 from vitad_med.normality.tiles import TriangularTiles, chunks
 
-BLOCK = 64
+BLOCK = 128
+CACHED = 4 * 2**20  # bytes that stay near a core between the steps of an update
 
 
 class GaussianMoments:
@@ -72,8 +74,7 @@ class GaussianMoments:
                 f"features of {channels} channels on {grid[0]} x {grid[1]} cells cannot join those of {self.channels} "
                 f"on {self.grid[0]} x {self.grid[1]}: use one extractor and one image_size"
             )
-        if not bool(features.isfinite().all()):
-            raise DataError("a feature is not finite: check the extractor's weights, or switch amp off")
+        check_finite(features)
         arranged = features.detach().flatten(2).permute(2, 0, 1)  # [P, B, D]
         start = 0
         while start < batch:
@@ -109,7 +110,7 @@ class GaussianMoments:
         difference = other.mean.to(self._mean) - self._mean
         for rows, columns, tile in self._scatter:
             for part in chunks(len(tile), tile[0].numel() * 8):
-                tile[part] += theirs[rows.start, columns.start][part].to(tile)
+                tile[part].add_(theirs[rows.start, columns.start][part].to(tile))
                 left, right = difference[part, rows, None], difference[part, None, columns]
                 tile[part].addcmul_(left, right, value=weight)
         self._mean += difference * (other.count / self.count)
@@ -125,7 +126,7 @@ class GaussianMoments:
                 f"{self.count} image has no covariance: fit on at least 2 normal images, better on more than there are "
                 "channels"
             )
-        matrices = self.scatter.dense(part).div_(self.count - 1)
+        matrices = self.scatter.dense(part, self.count - 1)
         matrices.diagonal(dim1=1, dim2=2).add_(epsilon)
         return matrices
 
@@ -170,13 +171,16 @@ class GaussianMoments:
             return
         before, waiting = self.count - new, self._waiting
         weight = before * (new / self.count)
-        for part in chunks(len(waiting), (new + 1) * self.channels * 24 + self.channels**2 * 8):
-            values = waiting[part, :new].double()
-            mean = values.mean(dim=1)
-            values -= mean[:, None]
+        for part in chunks(len(waiting), ((new + 1) * self.channels + self.channels**2) * 4, CACHED):
+            values = waiting[part, :new]
+            near = values.mean(dim=1)
+            centred = values.new_empty(len(values), new + 1, self.channels)
+            torch.sub(values, near[:, None], out=centred[:, :new])
+            # What rounding left of the mean counts in the mean; its square in the scatter is below rounding.
+            mean = near.double() + centred[:, :new].mean(dim=1).double()
             difference = mean - self._mean[part]
-            self._mean[part] += difference * (new / self.count)
+            self._mean[part].add_(difference, alpha=new / self.count)
             # One more row carries the spread between the means of the earlier images and of these.
-            centred = torch.cat([values, difference[:, None] * weight**0.5], dim=1).to(waiting.dtype)
+            centred[:, new] = difference * weight**0.5
             for rows, columns, tile in self._scatter:
-                tile[part] += torch.bmm(centred[:, :, rows].mT, centred[:, :, columns])
+                tile[part].add_(torch.bmm(centred[:, :, rows].mT, centred[:, :, columns]))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vitad_med.errors import DataError
-from vitad_med.normality.model import NormalityModel, check_choice, usual_distance
+from vitad_med.normality.model import NormalityModel, check_choice, check_finite, usual_distance
 from vitad_med.normality.nearest import nearest_squared, squared_norms
 from vitad_med.normality.tiles import chunks
 
@@ -120,8 +120,7 @@ class NeighbourFit:
             DataError: values that are not finite, or another D, h or w than before; nothing is added.
         """
         grid = (features.shape[2], features.shape[3])
-        if not bool(features.isfinite().all()):
-            raise DataError("a feature is not finite: check the extractor's weights, or switch amp off")
+        check_finite(features)
         self._add(features.detach().float().flatten(2).permute(2, 0, 1).contiguous(), grid)
 
     def merge(self, other: NeighbourFit) -> None:

@@ -75,12 +75,13 @@ class TriangularTiles:
         for (i, j), tile in sorted(self.tiles.items()):
             yield spans[i], spans[j], tile
 
-    def dense(self, part: slice) -> Tensor:
-        """A run of the matrices as [p, D, D], zero above the tiles of the diagonal."""
+    def dense(self, part: slice, divisor: float = 1.0) -> Tensor:
+        """A run of the matrices, divided, as [p, D, D]; zero above the tiles of the diagonal."""
         first = next(iter(self.tiles.values()))[part]
-        full = first.new_zeros(len(first), self.size, self.size)
+        shape = (len(first), self.size, self.size)
+        full = first.new_empty(shape) if len(self.tiles) == 1 else first.new_zeros(shape)
         for rows, columns, tile in self:
-            full[:, rows, columns] = tile[part]
+            torch.div(tile[part], divisor, out=full[:, rows, columns])
         return full
 
     def store(self, part: slice, matrices: Tensor) -> None:
