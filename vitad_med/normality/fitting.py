@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -42,6 +44,7 @@ class NormalityFitting:
         resume: go on from the part of a run that was stopped; False starts anew.
         identifier_key: the site's secret: patients of data that are not public are named under it, or not at all.
         shard_name: which part of which list the images are (:func:`vitad_med.data.shards.shard_name`).
+        precision: makes the context in which features are taken, for mixed precision.
 
     Raises:
         ConfigError: ``save_every`` below 1, or an image size that the extractor cannot take.
@@ -57,12 +60,13 @@ class NormalityFitting:
         resume: bool = True,
         identifier_key: bytes | None = None,
         shard_name: str | None = None,
+        precision: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         if save_every < 1:
             raise ConfigError(f"save_every is {save_every}: give a number of batches of at least 1")
         self.extractor, self.fit, self.stream = extractor, fit, stream
         self.path = Path(path)
-        self.save_every, self.resume = save_every, resume
+        self.save_every, self.resume, self.precision = save_every, resume, precision
         cases = stream.cases
         self.provenance = Provenance.of(
             extractor,
@@ -112,7 +116,8 @@ class NormalityFitting:
         device = self.extractor.mean.device
         with torch.no_grad():
             for number, batch in enumerate(self.stream.starting_at(done), start=done + 1):
-                features = self.extractor(batch["image"].to(device))
+                with self.precision():
+                    features = self.extractor(batch["image"].to(device)).float()
                 self.fit.update(features, [image_stream(self.stream.cases[i]) for i in batch["index"].tolist()])
                 if number % self.save_every == 0 and number < total:
                     self._write(part, number)
