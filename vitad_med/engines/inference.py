@@ -28,7 +28,11 @@ class AnomalyInferer(Inferer):
         self.amp = amp
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: ProxyNetwork | ReconstructionNetwork | NormalityDetector, *args: Any, **kwargs: Any
+        self,
+        inputs: Tensor,
+        network: ProxyNetwork | ReconstructionNetwork | NormalityDetector,
+        *args: Any,
+        **kwargs: Any,
     ) -> AnomalyOutput:
         """Score [B] and map [B, 1, H, W], float32, of images [B, C, H, W] in 0..1."""
         with torch.no_grad(), Precision.of(inputs.device, self.amp).autocast():

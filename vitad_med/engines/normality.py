@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, State
 
 from vitad_med.engines.precision import Precision
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.networks.backbones import RANDOM, ContNetFeatures, create_features
 from vitad_med.networks.features import FeatureExtractor, Resize
 from vitad_med.normality.detector import NormalityDetector, ScoreFrom
@@ -73,20 +73,24 @@ def create_extractor(
     Raises:
         ConfigError, WeightsError: as there.
     """
-    extractor = create_features(
-        backbone,
-        backbone_weights,
-        image_size,
-        features,
-        tuple(layers),
-        tuple(stages),
-        pre_norm,
-        None if grid == "finest" else grid,
-        resize,
-        None if channels_kept == "all" else channels_kept,
-        channel_seed,
-        remove_image_mean,
-    )
+    try:
+        extractor = create_features(
+            backbone,
+            backbone_weights,
+            image_size,
+            features,
+            tuple(layers),
+            tuple(stages),
+            pre_norm,
+            None if grid == "finest" else grid,
+            resize,
+            None if channels_kept == "all" else channels_kept,
+            channel_seed,
+            remove_image_mean,
+        )
+    except WeightsError as error:
+        # The key `weights` is the fitted model's where images are scored.
+        raise WeightsError(f"backbone_weights: {error}") from error
     extractor.settings["amp"] = amp
     return extractor
 
