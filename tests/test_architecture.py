@@ -17,7 +17,7 @@ LEVELS = (
     {"checkpoint", "digests", "outputs", "reproducibility"},
     {"data"},
     {"augmentation", "metrics", "networks", "objectives", "synthesis"},
-    {"adaptation"},
+    {"adaptation", "normality"},
     {"engines"},
     {"predictions"},
     {"evaluation"},

@@ -91,11 +91,32 @@ def test_devices_of_this_machine_pass() -> None:
         ("dice_weight", 1.5),
         ("token_weight", -0.1),
         ("head_hidden", 0),
+        ("layers", 5),
+        ("layers", []),
+        ("stages", [1, 2.5]),
+        ("stages", [True]),
+        ("grid", 0),
+        ("grid", "all"),
+        ("channels_kept", True),
+        ("channels_kept", "finest"),
+        ("sigma", -0.5),
+        ("backbone", ""),
     ],
 )
 def test_further_shared_keys_have_ranges(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"--{key} is "):
         check_values({key: value})
+
+
+def test_words_and_numbers_pass_where_both_are_meant() -> None:
+    check_values({"grid": "finest", "channels_kept": "all", "layers": [-1], "stages": (1, 2), "backbone": "resnet18"})
+    check_values({"grid": 28, "channels_kept": 100})
+
+
+def test_the_patch_size_is_that_of_the_backbone_too() -> None:
+    check_values({"image_size": 224, "backbone": "vit_small_patch14_dinov2"})
+    with pytest.raises(ConfigError, match="multiple of the patch size 14 of vit_small_patch14_dinov2"):
+        check_values({"image_size": 256, "backbone": "vit_small_patch14_dinov2"})
 
 
 def test_types_follow_the_declaration() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 from vitad_med.checkpoint import safetensors_bytes, save_safetensors
 from vitad_med.data.roster import UNKEYED
 from vitad_med.data.shards import parse_shard_name
-from vitad_med.digests import config_digest, state_digest
+from vitad_med.digests import config_digest, first_difference, short, state_digest
 from vitad_med.errors import ConfigError, DataError, WeightsError
 from vitad_med.objectives.alignment import Moment
 
@@ -230,18 +229,3 @@ def _content(statistics: SourceStatistics) -> tuple[dict[str, Tensor], dict[str,
     values = {name: value for name, value in values.items() if name != "shards" or value}
     metadata = {name: json.dumps(value, sort_keys=True, allow_nan=False) for name, value in values.items()}
     return tensors, {**metadata, "schema": SCHEMA, "tensor_digest": state_digest(tensors)}
-
-
-def first_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """The first key whose values differ, and both values in words; a key that only one has differs too."""
-    for key in (*ours, *(key for key in theirs if key not in ours)):
-        one, two = ours.get(key), theirs.get(key)
-        if one != two:
-            return key, short(one), short(two)
-    return None
-
-
-def short(value: Any) -> str:
-    """A value as messages show it: digests by their first 12 digits."""
-    text = str(value)
-    return text[:12] if re.fullmatch("[0-9a-f]{64}", text) else repr(value)

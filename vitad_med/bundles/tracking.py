@@ -27,7 +27,7 @@ from vitad_med.data.registry import PUBLIC_SOURCES
 PRIVATE_KEYS = frozenset({"tracking_uri"})  # may carry a password
 PATH_KEYS = frozenset(
     {
-        *("dataset_dir", "output_dir", "cache_dir", "identifier_key_file", "initial_model"),
+        *("dataset_dir", "output_dir", "cache_dir", "identifier_key_file", "initial_model", "backbone_weights"),
         *("statistics", "statistics_file", "source_dataset_dir", "guard_dataset_dir", "calibration_dataset_dir"),
     }
 )

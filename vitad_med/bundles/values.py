@@ -62,8 +62,9 @@ def check_values(values: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]
         if key in values:
             one_of(*allowed)(key, values[key])
     for key in ("image_size", "grid_size"):
-        if key in values and isinstance(values.get("architecture"), str):
-            check_patch_multiple(key, values[key], values["architecture"])
+        for network in ("architecture", "backbone"):
+            if key in values and isinstance(values.get(network), str):
+                check_patch_multiple(key, values[key], values[network])
 
 
 def boolean(name: str, value: Any) -> None:
@@ -117,6 +118,23 @@ def one_of(*allowed: Any) -> Rule:
     def rule(name: str, value: Any) -> None:
         if isinstance(value, bool) or value not in allowed:
             _refuse(name, value, "one of " + ", ".join(repr(item) for item in allowed))
+
+    return rule
+
+
+def integers(name: str, value: Any) -> None:
+    """A list of whole numbers that is not empty."""
+    numbers = isinstance(value, (list, tuple)) and value
+    if not numbers or any(isinstance(item, bool) or not isinstance(item, int) for item in value):
+        _refuse(name, value, "a list of whole numbers", f"e.g. --{name} '[1,2,3]'")
+
+
+def integer_or(word: str, low: int) -> Rule:
+    """A word, or a whole number of at least ``low``."""
+
+    def rule(name: str, value: Any) -> None:
+        if value != word and (isinstance(value, bool) or not isinstance(value, int) or value < low):
+            _refuse(name, value, f"'{word}' or a whole number of at least {low}")
 
     return rule
 
@@ -219,6 +237,22 @@ RULES: dict[str, Rule] = {
     "iterations": integer(1),
     "momentum": number(0, 1),
     "renormalise_rows": boolean,
+    "backbone": text,
+    "backbone_weights": text,
+    "pre_norm": boolean,
+    "layers": integers,
+    "stages": integers,
+    "grid": integer_or("finest", 1),
+    "channels_kept": integer_or("all", 1),
+    "channel_seed": integer(0, MAX_SEED),
+    "remove_image_mean": boolean,
+    "k": integer(1),
+    "radius": integer(0),
+    "coreset_size": integer(1),
+    "candidates": integer(1),
+    "projection": integer(1),
+    "save_every": integer(1),
+    "sigma": number(0),
     "amp": boolean,
     "resume": boolean,
     "device": device,

@@ -11,6 +11,7 @@ from torch import Tensor
 from vitad_med.engines.precision import Precision
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.reconstruction import ReconstructionNetwork
+from vitad_med.normality.detector import NormalityDetector
 from vitad_med.outputs import AnomalyOutput
 
 
@@ -27,7 +28,11 @@ class AnomalyInferer(Inferer):
         self.amp = amp
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: ProxyNetwork | ReconstructionNetwork, *args: Any, **kwargs: Any
+        self,
+        inputs: Tensor,
+        network: ProxyNetwork | ReconstructionNetwork | NormalityDetector,
+        *args: Any,
+        **kwargs: Any,
     ) -> AnomalyOutput:
         """Score [B] and map [B, 1, H, W], float32, of images [B, C, H, W] in 0..1."""
         with torch.no_grad(), Precision.of(inputs.device, self.amp).autocast():

@@ -29,11 +29,12 @@ from vitad_med.networks.anovit import AnoViT
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.reconstruction import ReconstructionNetwork
 from vitad_med.networks.vit import use_fused_attention
+from vitad_med.normality.detector import NormalityDetector
 from vitad_med.outputs import AnomalyOutput
 from vitad_med.synthesis import SyntheticScheme
 
 # Any network whose ``predict`` gives score and map.
-ScoredNetwork = ProxyNetwork | ReconstructionNetwork
+ScoredNetwork = ProxyNetwork | ReconstructionNetwork | NormalityDetector
 
 FIGURES = ("synthetic_image_auroc", "synthetic_pixel_auroc")
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import timm
 from safetensors import SafetensorError, safe_open
@@ -30,6 +30,8 @@ GREY_STATISTICS = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 # Names under which published checkpoints nest the encoder.
 _CONTAINERS = ("teacher", "student", "state_dict", "model")
 _PREFIXES = ("module.", "backbone.", "encoder.")
+# Mean and standard deviation per channel of 0..1 intensities.
+Statistics: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 _NOT_ENCODER = ("head.", "fc_norm.", "last_layer.", "prototypes", "trunk.")
 
 
@@ -38,7 +40,7 @@ def build_encoder(
     weights: str = "embedded",
     image_size: int = 224,
     drop_path_rate: float = 0.0,
-) -> tuple[VisionTransformer, tuple[tuple[float, ...], tuple[float, ...]]]:
+) -> tuple[VisionTransformer, Statistics]:
     """An encoder with its starting weights.
 
     Args:
@@ -59,22 +61,27 @@ def build_encoder(
         return vit, GREY_STATISTICS
     if weights == "embedded":
         with resources.as_file(resources.files("vitad_med") / "weights" / EMBEDDED) as path:
-            state, statistics = _read(path)
+            state, statistics = read_weights(path)
     elif Path(weights).suffix in {".safetensors", ".pth", ".pt"}:
-        state, statistics = _read(Path(weights))
+        state, statistics = read_weights(Path(weights))
     else:
-        state, statistics = _from_timm(weights)
+        state, statistics = timm_weights(weights)
     _load(vit, state, architecture, weights)
     return vit, statistics or imagenet_statistics(architecture)
 
 
-def imagenet_statistics(architecture: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def imagenet_statistics(architecture: str) -> Statistics:
     """Mean and std that timm declares for an architecture's published weights."""
     config = timm.get_pretrained_cfg(architecture)
     return (tuple(config.mean), tuple(config.std)) if config is not None else GREY_STATISTICS
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], tuple[float, ...]] | None]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Statistics | None]:
+    """Tensors of a local file without wrappers and their prefixes, and the input statistics that it names or implies.
+
+    Raises:
+        WeightsError: missing, unreadable, or without tensors.
+    """
     if not path.is_file():
         raise WeightsError(
             f"weights file '{path}' does not exist: give a .safetensors or .pth file, a timm name, 'embedded' or 'none'"
@@ -115,7 +122,12 @@ def _unwrap(checkpoint: Any) -> dict[str, Tensor]:
     return state
 
 
-def _from_timm(name: str) -> tuple[dict[str, Tensor], tuple[tuple[float, ...], tuple[float, ...]]]:
+def timm_weights(name: str) -> tuple[dict[str, Tensor], Statistics]:
+    """Tensors without classifier that timm publishes under a name with a tag, and their input statistics.
+
+    Raises:
+        WeightsError: timm publishes nothing under it, or it is not cached and cannot be fetched.
+    """
     if not timm.is_model(name.split(".")[0]):
         raise WeightsError(
             f"weights '{name}' is neither 'embedded', 'none', an existing .safetensors/.pth file, nor a timm name"
@@ -150,6 +162,18 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], architecture: str, w
             new_size=list(patch_grid),
             num_prefix_tokens=0 if vit.no_embed_class else vit.num_prefix_tokens,
         )
+    check_fit(own, state, architecture, weights)
+    vit.load_state_dict(state)
+
+
+def check_fit(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    architecture: str,
+    weights: str,
+    key: str = "architecture",
+) -> None:
+    """Raise WeightsError, naming a tensor and the config's key, unless names and shapes are those of a network."""
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
     missing = [n for n in own if n not in state]
     extra = [n for n in state if n not in own]
@@ -157,7 +181,6 @@ def _load(vit: VisionTransformer, state: dict[str, Tensor], architecture: str, w
         example = (wrong or missing or extra)[0]
         kind = "has another shape" if wrong else "is missing" if missing else "is unknown"
         raise WeightsError(
-            f"weights '{weights}' do not belong to architecture '{architecture}': '{example}' {kind} "
-            f"({len(wrong)} wrong shapes, {len(missing)} missing, {len(extra)} unknown); set `architecture` to theirs"
+            f"weights '{weights}' do not belong to {key} '{architecture}': '{example}' {kind} "
+            f"({len(wrong)} wrong shapes, {len(missing)} missing, {len(extra)} unknown); set `{key}` to theirs"
         )
-    vit.load_state_dict(state)

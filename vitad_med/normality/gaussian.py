@@ -1,0 +1,221 @@
+"""A Gaussian per position and the Mahalanobis distance to it (Eq. 2 and 3, VISAPP 2023; PaDiM, Defard et al. 2021).
+
+No covariance is inverted: with its Cholesky factor L, the distance of x is the norm of y in L y = x - mean. A
+triangular solve is cheaper than an inverse, more accurate, and works where torch's batched LU on CPUs crashes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vitad_med.errors import DataError
+from vitad_med.normality.model import NormalityModel, check_choice
+from vitad_med.normality.moments import BLOCK, CACHED, GaussianMoments
+from vitad_med.normality.tiles import TriangularTiles, chunks
+
+# Jitter that is added to a diagonal where a covariance has no factor, as shares of the diagonal's mean.
+JITTER = tuple(10.0**power for power in range(-10, 0))
+# A squared pivot below this share of the largest variance is rounding, not data.
+PIVOT = 1e-13
+
+logger = logging.getLogger(__name__)
+
+
+class PositionGaussian(NormalityModel):
+    """Mahalanobis distance at each position.
+
+    Args:
+        mean: [P, D].
+        factor: Cholesky factors of the covariances, lower triangles in tiles.
+        jitter: float64 [P], what was added to each diagonal beside epsilon.
+        grid: rows and columns, P = rows * columns.
+        epsilon: see :class:`GaussianFit`.
+        images: that it was fitted on.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+    mean: Tensor
+    jitter: Tensor
+
+    def __init__(
+        self, mean: Tensor, factor: TriangularTiles, jitter: Tensor, grid: tuple[int, int], epsilon: float, images: int
+    ) -> None:
+        # The squared distances of a Gaussian's own samples average D.
+        super().__init__(grid, mean.shape[1], math.sqrt(mean.shape[1]))
+        self.epsilon, self.images = epsilon, images
+        self.register_buffer("mean", mean)
+        self.register_buffer("jitter", jitter)
+        for name, tile in factor.named("factor").items():
+            self.register_buffer(name, tile)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """``epsilon``, and the number of images."""
+        return {"epsilon": self.epsilon, "images": self.images}
+
+    @classmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], grid: tuple[int, int], channels: int
+    ) -> PositionGaussian:
+        """See :meth:`NormalityModel.of_tensors`."""
+        factor = TriangularTiles.of_named(tensors, "factor", channels)
+        mean, jitter = tensors.get("mean"), tensors.get("jitter")
+        positions = grid[0] * grid[1]
+        if mean is None or jitter is None or mean.shape != (positions, channels) or jitter.shape != (positions,):
+            raise DataError(f"'mean' or 'jitter' is missing or not of {positions} positions and {channels} channels")
+        return cls(mean, factor, jitter, grid, float(settings["epsilon"]), int(settings["images"]))
+
+    @property
+    def factor(self) -> TriangularTiles:
+        """Cholesky factors, lower triangles in tiles."""
+        return TriangularTiles.of_named(dict(self.named_buffers()), "factor", self.channels)
+
+    def distances(self, features: Tensor) -> Tensor:
+        """Eq. 3: [B, 1, h, w] of features [B, D, h, w], in the number format of the factors."""
+        batch = len(features)
+        arranged = features.flatten(2).permute(2, 0, 1)  # [P, B, D]
+        factor, dtype = self.factor, self.mean.dtype
+        squares = self.mean.new_empty(len(arranged), batch)
+        for part in chunks(len(arranged), batch * self.channels * 3 * self.mean.element_size()):
+            whitened: dict[int, Tensor] = {}
+            total: Tensor | None = None
+            rest = arranged[part].to(dtype) - self.mean[part, None]
+            remainder = rest
+            for rows, columns, tile in factor:  # forward substitution, tile by tile
+                if columns.start == 0:
+                    remainder = rest[:, :, rows]
+                if columns.start < rows.start:
+                    remainder = remainder - torch.bmm(whitened[columns.start], tile[part].mT)
+                    continue
+                solved = torch.linalg.solve_triangular(tile[part].mT, remainder, upper=True, left=False)
+                whitened[rows.start] = solved
+                norm = solved.square().sum(dim=2)
+                total = norm if total is None else total + norm
+            assert total is not None
+            squares[part] = total
+        return squares.sqrt().T.reshape(batch, 1, *self.grid)
+
+
+class GaussianFit:
+    """Collects moments in one pass and factorises them.
+
+    Args:
+        epsilon: added to every variance (Eq. 2), because few images leave covariances without full rank.
+        double: factors and scores in float64 in place of float32.
+        block: see :class:`~vitad_med.normality.moments.GaussianMoments`.
+
+    Raises:
+        ConfigError: a negative epsilon.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+
+    def __init__(self, epsilon: float = 0.01, double: bool = False, block: int = BLOCK) -> None:
+        check_choice("epsilon", epsilon, 0.0)
+        self.epsilon, self.double = float(epsilon), double
+        self.moments = GaussianMoments(block)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """``epsilon`` and ``double``."""
+        return {"epsilon": self.epsilon, "double": self.double}
+
+    @property
+    def count(self) -> int:
+        """Images so far."""
+        return self.moments.count
+
+    def update(self, features: Tensor, streams: Sequence[int] = ()) -> None:
+        """Add features [B, D, h, w]; see :meth:`GaussianMoments.update`."""
+        self.moments.update(features)
+
+    def merge(self, other: GaussianFit) -> None:
+        """Add the images of another collection; see :meth:`GaussianMoments.merge`."""
+        self.moments.merge(other.moments)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See :meth:`GaussianMoments.tensors`."""
+        return self.moments.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See :meth:`GaussianMoments.restore`."""
+        self.moments.restore(tensors)
+
+    def finish(self) -> PositionGaussian:
+        """Factorise; says when images are fewer than channels, and what jitter was needed.
+
+        Raises:
+            DataError: fewer than two images, or a covariance that no jitter mends.
+        """
+        moments = self.moments
+        if moments.count <= moments.channels:
+            logger.warning(
+                "%d images are too few for the covariance of %d channels: epsilon %g stands for what they do not show; "
+                "keep fewer channels (channels_kept) or fit on more images",
+                moments.count,
+                moments.channels,
+                self.epsilon,
+            )
+        dtype = torch.float64 if self.double else torch.float32
+        positions = len(moments.mean)
+        factor = TriangularTiles.zeros(positions, moments.channels, dtype, moments.mean.device)
+        jitter = moments.mean.new_zeros(positions)
+        for part in chunks(positions, moments.channels**2 * 24, 2 * CACHED):
+            lower, jitter[part] = factorise(moments.covariance(part, self.epsilon))
+            factor.store(part, lower)
+        if bool((jitter > 0).any()):
+            logger.warning(
+                "%d of %d covariances had no Cholesky factor until jitter of at most %.3g was added to their diagonal; "
+                "a larger epsilon than %g avoids that",
+                int((jitter > 0).sum()),
+                positions,
+                float(jitter.max()),
+                self.epsilon,
+            )
+        return PositionGaussian(moments.mean.to(dtype), factor, jitter, moments.grid, self.epsilon, moments.count)
+
+
+def factorise(covariances: Tensor) -> tuple[Tensor, Tensor]:
+    """Cholesky factors of matrices [P, D, D], whose lower triangles are read, with as little jitter as each needs.
+
+    Returns:
+        lower factors [P, D, D], and float64 [P], what was added to each diagonal; 0 where nothing had to be.
+
+    Raises:
+        DataError: a matrix has no factor with the largest jitter either.
+    """
+    lower, failed = _cholesky(covariances)
+    jitter = torch.zeros(len(covariances), dtype=torch.float64, device=covariances.device)
+    diagonal = covariances.diagonal(dim1=1, dim2=2)
+    scale = diagonal.mean(dim=1).clamp(min=0)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    for share in JITTER:
+        where = failed.nonzero()[:, 0]
+        if not len(where):
+            break
+        added = share * scale[where]
+        again = covariances[where]
+        again.diagonal(dim1=1, dim2=2).add_(added[:, None])
+        lower[where], still = _cholesky(again)
+        jitter[where] = added.double()
+        failed[where] = still
+    if bool(failed.any()):
+        raise DataError(
+            f"{int(failed.sum())} covariances have no Cholesky factor even with jitter of {JITTER[-1]:g} of their "
+            "diagonal: check the features, or raise epsilon"
+        )
+    return lower, jitter
+
+
+def _cholesky(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower factors, and which of them are none, or have pivots that are only rounding."""
+    lower, info = torch.linalg.cholesky_ex(matrices)
+    smallest = lower.diagonal(dim1=1, dim2=2).amin(dim=1).square()
+    largest = matrices.diagonal(dim1=1, dim2=2).amax(dim=1)
+    return lower, (info != 0) | ~(smallest > PIVOT * largest)

@@ -1,0 +1,76 @@
+"""Fits of the parts of a data set, made in other processes or on other machines, become that of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vitad_med.data.disjoint import check_disjoint
+from vitad_med.digests import first_difference
+from vitad_med.errors import ConfigError, DataError
+from vitad_med.normality.kinds import create_fit
+from vitad_med.normality.model import NormalityFit
+from vitad_med.normality.state import Provenance, Stored, read_stored, write_stored
+
+
+def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
+    """The fit of all the images of several complete parts, and what it is made of.
+
+    Parts are read one after another, so that two lie in memory at a time.
+
+    Raises:
+        ConfigError: extractor, image size, scorer or settings differ; names the key and both values.
+        DataError: there is no part, one is unfinished, or images or patients occur twice
+            (:func:`vitad_med.data.disjoint.check_disjoint`).
+        WeightsError: a file cannot be read.
+    """
+    if not paths:
+        raise DataError("there are no parts to merge: name at least one file")
+    whole: NormalityFit | None = None
+    first: Stored | None = None
+    provenances: list[Provenance] = []
+    for number, path in enumerate(paths, start=1):
+        part = read_stored(path, "part")
+        if not part.complete:
+            raise DataError(f"'{path}' is of an unfinished fit: repeat the command that makes it, it goes on")
+        provenances.append(part.provenance)
+        check_disjoint(provenances, "part", "parts")  # before anything is added
+        fit = create_fit(part.kind, part.settings)
+        fit.restore(part.tensors)
+        if first is None or whole is None:
+            first, whole = part, fit
+            continue
+        ours, theirs = ({"scorer": one.kind, **one.settings, **one.provenance.features} for one in (first, part))
+        difference = first_difference(ours, theirs)
+        if difference is not None:
+            key, one, two = difference
+            raise ConfigError(
+                f"parts 1 and {number} cannot be merged: {key} is {one} in the one and {two} in the other; make both "
+                "with the same settings"
+            )
+        fit = create_fit(part.kind, part.settings)
+        fit.restore(part.tensors)
+        if whole is None:
+            whole = fit
+        else:
+            whole.merge(fit)
+    assert whole is not None
+    return whole, replace(
+        provenances[0],
+        data_digests=tuple(sorted(digest for one in provenances for digest in one.data_digests)),
+        patients=frozenset().union(*(one.patients for one in provenances)),
+        naming=tuple(sorted({name for one in provenances for name in one.naming})),
+        shards=tuple(sorted(shard for one in provenances for shard in one.shards)),
+    )
+
+
+def write_model_of_parts(paths: Sequence[str | Path], path: str | Path) -> str:
+    """Merge complete parts and write the model of the whole; returns its digest.
+
+    Raises:
+        as :func:`merge_parts` and :func:`~vitad_med.normality.state.write_stored`.
+    """
+    fit, provenance = merge_parts(paths)
+    model = fit.finish()
+    return write_stored(path, Stored("model", model.kind, model.settings, provenance, model.state_dict()))
