@@ -8,9 +8,9 @@ All ways get the same features, which come in batches of 16 as from a network, a
 thread; figures are medians of the rounds in CPU time, which other processes disturb least, and ratios are formed round
 by round. *fit* collects means and covariances, *factorise* makes of them what scoring needs (a Cholesky factor here, an
 inverse elsewhere; anomalib does both in one call, so its fit is compared with the sum), *score* gives the distances of
-a batch, *map* upsamples them to 224 px and smooths them with sigma 4. Memory is the peak over that before the first batch
-in a process of its own. anomalib is optional: make it an environment of its own with ``pip install anomalib==2.7.0 -e .
--c constraints.txt``, and run the benchmark there.
+a batch, *map* upsamples them to 224 px and smooths them with sigma 4. Memory is the peak over that before the first
+batch in a process of its own. anomalib is optional: make it an environment of its own with ``pip install
+anomalib==2.7.0 -e . -c constraints.txt``, and run the benchmark there.
 """
 
 from __future__ import annotations

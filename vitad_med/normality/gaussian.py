@@ -166,8 +166,10 @@ class GaussianFit:
         positions = len(moments.mean)
         factor = TriangularTiles.zeros(positions, moments.channels, dtype, moments.mean.device)
         jitter = moments.mean.new_zeros(positions)
-        for part in chunks(positions, moments.channels**2 * 24, 2 * CACHED):
-            lower, jitter[part] = factorise(moments.covariance(part, self.epsilon))
+        parts = chunks(positions, moments.channels**2 * 24, 2 * CACHED)
+        workspace = moments.mean.new_zeros(parts[0].stop, moments.channels, moments.channels)
+        for part in parts:
+            lower, jitter[part] = factorise(moments.covariance(part, self.epsilon, workspace))
             factor.store(part, lower)
         if bool((jitter > 0).any()):
             logger.warning(

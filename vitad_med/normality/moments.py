@@ -115,8 +115,10 @@ class GaussianMoments:
                 tile[part].addcmul_(left, right, value=weight)
         self._mean += difference * (other.count / self.count)
 
-    def covariance(self, part: slice, epsilon: float) -> Tensor:
+    def covariance(self, part: slice, epsilon: float, out: Tensor | None = None) -> Tensor:
         """Eq. 2 at a run of positions: float64 [p, D, D], of which the tiles on and below the diagonal are filled.
+
+        ``out`` as :meth:`~vitad_med.normality.tiles.TriangularTiles.dense` takes it.
 
         Raises:
             DataError: fewer than two images.
@@ -126,7 +128,7 @@ class GaussianMoments:
                 f"{self.count} image has no covariance: fit on at least 2 normal images, better on more than there are "
                 "channels"
             )
-        matrices = self.scatter.dense(part, self.count - 1)
+        matrices = self.scatter.dense(part, self.count - 1, out)
         matrices.diagonal(dim1=1, dim2=2).add_(epsilon)
         return matrices
 

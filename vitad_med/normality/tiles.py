@@ -75,12 +75,15 @@ class TriangularTiles:
         for (i, j), tile in sorted(self.tiles.items()):
             yield spans[i], spans[j], tile
 
-    def dense(self, part: slice, divisor: float = 1.0) -> Tensor:
-        """A run of the matrices, divided, as [p, D, D]; zero above the tiles of the diagonal."""
-        first = next(iter(self.tiles.values()))[part]
-        shape = (len(first), self.size, self.size)
-        full = first.new_empty(shape) if len(self.tiles) == 1 else first.new_zeros(shape)
-        for rows, columns, tile in self:
+    def dense(self, part: slice, divisor: float = 1.0, out: Tensor | None = None) -> Tensor:
+        """A run of the matrices, divided, as [p, D, D]; zero above the tiles of the diagonal.
+
+        ``out`` of at least this size, zero there, is filled in place of new memory, which costs more than the work.
+        """
+        tiles = list(self)
+        count = len(tiles[0][2][part])
+        full = tiles[0][2].new_zeros(count, self.size, self.size) if out is None else out[:count]
+        for rows, columns, tile in tiles:
             torch.div(tile[part], divisor, out=full[:, rows, columns])
         return full
 
