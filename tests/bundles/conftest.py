@@ -8,6 +8,12 @@ from typing import Any
 
 import pytest
 
+from vitad_med.data.registry import read_cases
+from vitad_med.data.roster import patient_keys
+
+# Keys of the patients of training, validation and test.
+Patients = tuple[frozenset[str], frozenset[str], frozenset[str]]
+
 TINY: dict[str, Any] = {
     "bundle_root": "bundles/tiny",
     "dataset_dir": "images",
@@ -48,3 +54,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (configs / "train.json").write_text(json.dumps(TINY))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def split_patients(shared_data: Path) -> Patients:
+    """Patients of the development set as the shipped models' trainings split them."""
+    dataset, held_out = shared_data / "nih_cxr14_dev", {"val_fraction": 0.1, "split_seed": 0}
+    training, held, test = (
+        patient_keys(read_cases("nih_chestxray14", dataset, section, **split), None)
+        for section, split in (("train", held_out), ("val", held_out), ("test", {}))
+    )
+    return training, held, test

@@ -13,9 +13,8 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from PIL import Image
 
+from tests.bundles.conftest import Patients
 from vitad_med.bundles import plain_errors
-from vitad_med.data.registry import read_cases
-from vitad_med.data.roster import patient_keys
 from vitad_med.errors import ConfigError, DataError, VitadError, WeightsError
 from vitad_med.networks.efficientnet_lite import PACKAGE
 from vitad_med.normality.state import read_stored
@@ -306,16 +305,8 @@ def test_the_shipped_model_goes_with_the_defaults() -> None:
     assert built.get_parsed_content("pipeline")["model"] == "gaussian, epsilon 0.01, images 845"
 
 
-def test_the_shipped_model_names_the_patients_of_the_fit_and_nobody_else(shared_data: Path) -> None:
-    dataset = shared_data / "nih_cxr14_dev"
-    training, held, test = (
-        patient_keys(read_cases("nih_chestxray14", dataset, section, **split), None)
-        for section, split in (
-            ("train", {"val_fraction": 0.1, "split_seed": 0}),
-            ("val", {"val_fraction": 0.1, "split_seed": 0}),
-            ("test", {}),
-        )
-    )
+def test_the_shipped_model_names_the_patients_of_the_fit_and_nobody_else(split_patients: Patients) -> None:
+    training, held, test = split_patients
     named = read_stored(SHIPPED, "model").provenance.patients
     assert named == training
     assert not named & (held | test)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from tests.bundles.conftest import Patients
 from vitad_med.adaptation.statistics import read_statistics
-from vitad_med.data.registry import read_cases
-from vitad_med.data.roster import patient_keys
 from vitad_med.engines.setup import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,17 +29,9 @@ def test_the_statistics_are_of_the_model_beside_them_and_of_its_default_settings
 
 
 @pytest.mark.parametrize("path", STATISTICS, ids=lambda path: path.parents[1].name)
-def test_they_name_the_patients_of_training_and_nobody_else(path: Path, shared_data: Path) -> None:
+def test_they_name_the_patients_of_training_and_nobody_else(path: Path, split_patients: Patients) -> None:
     found = read_statistics(path)
-    dataset = shared_data / "nih_cxr14_dev"
-    training, held, test = (
-        patient_keys(read_cases("nih_chestxray14", dataset, section, **split), None)
-        for section, split in (
-            ("train", {"val_fraction": 0.1, "split_seed": 0}),
-            ("val", {"val_fraction": 0.1, "split_seed": 0}),
-            ("test", {}),
-        )
-    )
+    training, held, test = split_patients
     assert found.patients == training
     assert not found.patients & (held | test)
 
