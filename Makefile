@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes of the tests, a file of tests each at a time; 0 runs all in one process (for a debugger).
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format system-deps clean
@@ -24,10 +27,10 @@ demo: $(STAMP) ## train on examples/nih_mini, evaluate, print the per-sex table 
 	$(BIN)/vitad-med demo
 
 test: $(STAMP) ## tests that are not marked slow (under 10 minutes)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-all: $(STAMP) ## all tests (under 45 minutes)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

@@ -13,6 +13,10 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 # Figures go to files; no display is needed.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# Of several processes of tests each takes one thread, and so do the commands that they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
