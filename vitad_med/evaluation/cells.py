@@ -9,6 +9,7 @@ import numpy as np
 
 from vitad_med.data.case import Case
 from vitad_med.evaluation.cohorts import parse_key
+from vitad_med.evaluation.document import LOCALIZATION_METRICS, OUTLINE_METRICS
 from vitad_med.evaluation.localization import MapFigures
 from vitad_med.evaluation.truth import finding_truth
 from vitad_med.metrics.bootstrap import no_interval_reason
@@ -64,6 +65,7 @@ class Truth:
         masks: bool [n, S, S].
         ignore: bool [n, S, S] of pixels that are neither, or None.
         cells: one for each cohort key.
+        outlines: the masks are pixel-exact, not boxes.
     """
 
     finding: str | None
@@ -71,6 +73,12 @@ class Truth:
     masks: np.ndarray
     ignore: np.ndarray | None
     cells: dict[str, Cell]
+    outlines: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Figures that this truth allows."""
+        return LOCALIZATION_METRICS + OUTLINE_METRICS if self.outlines else LOCALIZATION_METRICS
 
     def figures(self, maps: np.ndarray, ranks: np.ndarray | None = None) -> MapFigures:
         """Figures of maps [L, S, S] on the images of this truth; within-image ranks [L, S, S] save ranking anew."""
@@ -91,6 +99,7 @@ def make_truths(cases: Sequence[Case], masks: np.ndarray, members: Mapping[str, 
         members: bool [L] for each cohort key.
     """
     patients = np.array([case.patient_id for case in cases], dtype=str)
+    outlines = bool(cases) and all(case.mask_path is not None for case in cases)
     findings = {key: parse_key(key).get("finding") for key in members}
     truths = []
     for finding in dict.fromkeys(findings.values()):
@@ -98,5 +107,5 @@ def make_truths(cases: Sequence[Case], masks: np.ndarray, members: Mapping[str, 
         if finding is not None:
             positions, own, ignore = finding_truth(cases, masks, finding)
         cells = {key: Cell(members[key][positions], patients[positions]) for key in members if findings[key] == finding}
-        truths.append(Truth(finding, positions, own, ignore, cells))
+        truths.append(Truth(finding, positions, own, ignore, cells, outlines))
     return truths

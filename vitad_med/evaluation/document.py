@@ -20,6 +20,9 @@ SCHEMA = "vitad_med/metrics/2"
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_auroc_conditioned", "metadata_null_auroc")
 LOCALIZATION_METRICS = ("pixel_auroc", "pixel_ap", "position_auroc", "conditioned_auroc", "pointing_game")
+OUTLINE_METRICS = ("aupro",)
+"""Beside those where the truth of every localized image is pixel-exact; absent elsewhere, boxes are not outlines."""
+
 METRICS = IMAGE_METRICS + LOCALIZATION_METRICS
 DECIMALS = 6
 OPTIONAL = ("pipeline", "score_rule")

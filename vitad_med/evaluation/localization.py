@@ -1,4 +1,4 @@
-"""The five localization figures of one stack of maps, for any cohort and for the replicates of a bootstrap."""
+"""The localization figures of one stack of maps, for any cohort and for the replicates of a bootstrap."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from vitad_med.evaluation.document import LOCALIZATION_METRICS
+from vitad_med.metrics.aupro import AuproContributions, aupro_contributions
 from vitad_med.metrics.conditioned import PairMatrices, within_image_midranks
 from vitad_med.metrics.counts import (
     auroc_bound,
@@ -78,6 +79,11 @@ class MapFigures:
         """Per-image histograms that replicates of the pooled figures reweight."""
         return self.codes.histograms()
 
+    @cached_property
+    def regions(self) -> AuproContributions:
+        """What each image adds to AUPRO, at the false-positive rates of all N images; outlines leave nothing out."""
+        return aupro_contributions(self.maps, self.masks)
+
     def values(self, index: np.ndarray, metrics: Sequence[str] = LOCALIZATION_METRICS) -> dict[str, float]:
         """Point values of a cohort.
 
@@ -97,6 +103,8 @@ class MapFigures:
             values["conditioned_auroc"] = float(self.conditioned.auroc(index=index))
         if "pointing_game" in metrics:
             values["pointing_game"] = float(weighted_mean(self.hits[index]))
+        if "aupro" in metrics:
+            values["aupro"] = float(self.regions.aupro(index))
         return {name: values[name] for name in metrics}
 
     def replicates(
@@ -121,6 +129,8 @@ class MapFigures:
             drawn["conditioned_auroc"] = np.asarray(self.conditioned.auroc(weights, index))
         if "pointing_game" in metrics:
             drawn["pointing_game"] = np.asarray(weighted_mean(self.hits[index], weights[:, index]))
+        if "aupro" in metrics:
+            drawn["aupro"] = np.asarray(self.regions.aupro(weights * index))
         return {name: drawn[name] for name in metrics}
 
     def _pooled(self, index: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,6 @@ from vitad_med.data.case import Case
 from vitad_med.errors import DataError
 from vitad_med.evaluation import null_maps
 from vitad_med.evaluation.cells import Truth
-from vitad_med.evaluation.document import LOCALIZATION_METRICS
 from vitad_med.evaluation.paired import Paired
 from vitad_med.evaluation.truth import grey_images
 from vitad_med.metrics.conditioned import within_image_midranks
@@ -102,7 +101,7 @@ def _figures(
             for key, cell in truth.cells.items():
                 if cell.reason(min_patients) is not None:
                     continue
-                values = figures.values(cell.index, POOLED_METRICS if pooled_only else LOCALIZATION_METRICS)
+                values = figures.values(cell.index, POOLED_METRICS if pooled_only else truth.metrics)
                 paired = None
                 if not pooled_only:
                     drawn = {}

@@ -13,7 +13,6 @@ from vitad_med.evaluation import null_maps
 from vitad_med.evaluation.cells import MIN_PATIENTS, Truth, make_truths
 from vitad_med.evaluation.cohorts import cohort_keys, select
 from vitad_med.evaluation.document import (
-    LOCALIZATION_METRICS,
     SCHEMA,
     Cohort,
     Document,
@@ -141,10 +140,12 @@ def _method_values(
         for key, cell in truth.cells.items():
             reason = cell.reason(min_patients)
             if reason is not None:
-                values[key] = {name: unscored(reason, cell.n) for name in LOCALIZATION_METRICS}
+                values[key] = {name: unscored(reason, cell.n) for name in truth.metrics}
                 continue
-            drawn = figures.replicates(cell.index, weights[:, truth.positions]) if cell.has_interval() else {}
-            points = figures.values(cell.index)
+            drawn = {}
+            if cell.has_interval():
+                drawn = figures.replicates(cell.index, weights[:, truth.positions], truth.metrics)
+            points = figures.values(cell.index, truth.metrics)
             values[key] = {name: map_figure(value, cell, drawn.get(name)) for name, value in points.items()}
             paired[key] = Paired(points["conditioned_auroc"], drawn.get("conditioned_auroc"))
     return values, paired
@@ -154,8 +155,9 @@ def _null_values(
     truths: Sequence[Truth], figures: Sequence[NullFigure], own: dict[str, Paired]
 ) -> tuple[dict[str, dict[str, dict[str, float | None]]], dict[str, dict[str, Value]]]:
     """Figures of the null maps on the same images and the method's differences to them, by cohort."""
-    empty: dict[str, float | None] = dict.fromkeys(LOCALIZATION_METRICS)
-    nulls = {key: {name: dict(empty) for name in null_maps.MAPS} for truth in truths for key in truth.cells}
+    nulls: dict[str, dict[str, dict[str, float | None]]] = {
+        key: {name: dict.fromkeys(truth.metrics) for name in null_maps.MAPS} for truth in truths for key in truth.cells
+    }
     differences: dict[str, dict[str, Value]] = {key: {} for key in nulls}
     cells = {key: cell for truth in truths for key, cell in truth.cells.items()}
     for figure in figures:

@@ -19,6 +19,9 @@ _LOCALIZATION_COLUMNS = {
     "conditioned_auroc": "conditioned*",
     "pointing_game": "pointing game",
 }
+_OUTLINE_COLUMNS = {**{k: v for k, v in _LOCALIZATION_COLUMNS.items() if k != "pointing_game"}, "aupro": "AUPRO"}
+"""Where the truth is pixel-exact: AUPRO is what the field reports of outlines."""
+
 _NAMES_IN_NOTES = {
     "image_auroc": "image AUROC",
     "metadata_null_auroc": "metadata alone",
@@ -86,18 +89,19 @@ def _image_table(cohorts: dict[str, Cohort]) -> Table:
 def _localization_table(cohorts: dict[str, Cohort]) -> Table:
     table = _table("Where is it?  AUROC over the pixels of localized images [95 % interval], beside the null maps")
     table.add_column("cohort, map", no_wrap=True)
-    for name in _LOCALIZATION_COLUMNS.values():
+    columns = _localization_columns(cohorts)
+    for name in columns.values():
         table.add_column(name)
     for key, cohort in cohorts.items():
-        values = [cohort["metrics"][metric] for metric in _LOCALIZATION_COLUMNS]
+        values = [cohort["metrics"][metric] for metric in columns]
         table.add_row(Text(f"{cohort_name(key)}: {_count(cohort['n_localized'], 'image')}", style="bold"))
-        best = [best_null(cohort, metric) for metric in _LOCALIZATION_COLUMNS]
+        best = [best_null(cohort, metric) for metric in columns]
         table.add_row(
             "  this method",
             *(_cell(value, None if null is None else null[1]) for value, null in zip(values, best, strict=True)),
         )
         for name in MAPS if any(best) else ():
-            figures = [cohort["nulls"][name][metric] for metric in _LOCALIZATION_COLUMNS]
+            figures = [cohort["nulls"][name][metric] for metric in columns]
             cells = [
                 Text(_NOTHING if figure is None else format_figure(figure), style=_null_style(figure, null))
                 for figure, null in zip(figures, best, strict=True)
@@ -105,6 +109,11 @@ def _localization_table(cohorts: dict[str, Cohort]) -> Table:
             table.add_row(Text(f"  {MAP_NAMES[name]}", style="dim"), *cells)
         table.add_section()
     return table
+
+
+def _localization_columns(cohorts: dict[str, Cohort]) -> dict[str, str]:
+    outlined = all("aupro" in cohort["metrics"] for cohort in cohorts.values())
+    return _OUTLINE_COLUMNS if outlined else _LOCALIZATION_COLUMNS
 
 
 def _verdicts(cohorts: dict[str, Cohort]) -> RenderableType:
@@ -127,7 +136,9 @@ def _notes(cohorts: dict[str, Cohort]) -> RenderableType:
         "* conditioned on position and on the image (each map replaced by its ranks within the image): the primary "
         "figure. A map that ignores the image and a map constant within an image both score .500.",
         "pooled pixels: rewards knowing where abnormalities usually are; read it against centre blob and box prior.",
-        "pointing game: how often the highest pixel lies inside the truth.",
+        "AUPRO: overlap with each outlined region up to a false-positive rate of .3; noise scores .150."
+        if "aupro" in _localization_columns(cohorts)
+        else "pointing game: how often the highest pixel lies inside the truth.",
         f"box prior: {BOX_PRIOR_REASON}; only its pooled figure is given.",
         "metadata alone: a model of age, sex and view that sees no pixel. An image AUROC that does not exceed it says "
         "nothing about the images; one that does may still tell when and how they were taken, not disease. Below .500 "

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vitad_med.evaluation.localization import MapFigures
-from vitad_med.metrics.aupro import aupro_contributions
 from vitad_med.metrics.localization import image_aurocs
 from vitad_med.metrics.overlap import overlaps
 from vitad_med.metrics.pixel_threshold import RATES, PixelThreshold
@@ -29,8 +28,7 @@ def image_ratios(
     """
     ratios = {"mean_image_auroc": _means(_image_aurocs(figures))}
     if outlines:
-        regions = aupro_contributions(figures.maps, figures.masks)
-        ratios["aupro"] = regions.areas, regions.components.astype(np.float64)
+        ratios["aupro"] = figures.regions.areas, figures.regions.components.astype(np.float64)
     if thresholds:
         overlap = overlaps(_lowered(figures), figures.masks, [threshold.threshold for threshold in thresholds])
         for names, values in ((IOU, overlap.iou), (IOBB, overlap.iobb)):

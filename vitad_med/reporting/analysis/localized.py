@@ -75,7 +75,7 @@ class Group:
     @property
     def outlines(self) -> bool:
         """Whether the truth of every image is pixel-exact."""
-        return all(case.mask_path is not None for case in self.cases)
+        return all(truth.outlines for truth in self.truths)
 
 
 @dataclass
