@@ -43,6 +43,7 @@ def test_it_reads_back(tmp_path: Path) -> None:
     write_stored(tmp_path / "x.safetensors", stored)
     found = read_stored(tmp_path / "x.safetensors", "part")
     assert replace(found, tensors={}) == replace(stored, tensors={})
+    assert found.digest == model_digest(tmp_path / "x.safetensors")
     assert found.tensors.keys() == stored.tensors.keys()
     for name, tensor in stored.tensors.items():
         assert torch.equal(found.tensors[name], tensor)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vitad_med import __version__
-from vitad_med.cli import calibrate, compare, data, demo, experiment, features, report, stats, version
+from vitad_med.cli import calibrate, compare, data, demo, experiment, features, fits, report, stats, version
 from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
@@ -21,6 +21,7 @@ examples:
   vitad-med calibrate DIR --bundle BUNDLE set the threshold on a site's own normal images
   vitad-med stats DIR --bundle BUNDLE --out FILE
                                           what test-time adaptation knows of the training images
+  vitad-med fits merge PARTS --out FILE   one model of normality of several machines' parts
   vitad-med features DIR --bundle BUNDLE --out DIR
                                           picture of features before the head, by type of image
   vitad-med experiment run FILE --out DIR several methods, seeds and data sets in one table
@@ -40,7 +41,7 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (demo, data, report, compare, calibrate, stats, features, experiment, version):
+    for module in (demo, data, report, compare, calibrate, stats, fits, features, experiment, version):
         module.add_command(commands)
     return parser
 

@@ -157,6 +157,8 @@ def _print(path: str | Path) -> None:
 
 
 def _rows(found: SourceStatistics) -> list[tuple[str, str]]:
+    from vitad_med.data.shards import describe_shard
+
     tokens = found.mean.shape[1]
     scale = math.log(tokens)
     rows = [
@@ -180,12 +182,5 @@ def _rows(found: SourceStatistics) -> list[tuple[str, str]]:
         ("digest of the settings", found.pipeline_digest[:12]),
         ("synthetic anomalies", f"{found.synthesis}, seed {found.seed}, saliency of {found.scorer_digest[:12]}"),
         ("data", ", ".join(digest[:12] for digest in found.data_digests)),
-        ("parts", ", ".join(map(_part, found.shards)) or "not known"),
+        ("parts", ", ".join(map(describe_shard, found.shards)) or "not known"),
     ]
-
-
-def _part(shard: str) -> str:
-    from vitad_med.data.shards import parse_shard_name
-
-    number, parts, images = parse_shard_name(shard)
-    return f"{number}/{parts} of the list {images[:12]}"

@@ -58,6 +58,16 @@ def parse_shard_name(name: str) -> tuple[int, int, str]:
     return int(found[1]), int(found[2]), found[3]
 
 
+def describe_shard(name: str) -> str:
+    """The same in words, with the digest cut short.
+
+    Raises:
+        DataError: :func:`shard_name` did not make this.
+    """
+    number, parts, images = parse_shard_name(name)
+    return f"{number}/{parts} of the list {images[:12]}"
+
+
 def _position(shard: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     number, parts = (int(found.group(1)), int(found.group(2))) if found else (0, 0)

@@ -101,11 +101,12 @@ class NormalityFitting:
             model = self.fit.finish()
             stored = Stored("model", model.kind, model.settings, self.provenance, model.state_dict())
             digest = write_stored(self.path, stored)
+            logger.info("wrote a model of %d normal images to %s", self.fit.count, self.path.name)
         else:
             dist.barrier()
             digest = write_model_of_parts(parts, self.path) if rank == 0 else ""
             dist.barrier()
-        logger.info("wrote a model of %d normal images to %s", self.fit.count, self.path.name)
+            logger.info("wrote a model of the normal images of %d processes to %s", ranks, self.path.name)
         return digest
 
     def _collect(self, part: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vitad_med.data.disjoint import check_disjoint
 from vitad_med.digests import first_difference
@@ -28,7 +29,7 @@ def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
     if not paths:
         raise DataError("there are no parts to merge: name at least one file")
     whole: NormalityFit | None = None
-    first: Stored | None = None
+    ours: dict[str, Any] = {}
     provenances: list[Provenance] = []
     for number, path in enumerate(paths, start=1):
         part = read_stored(path, "part")
@@ -36,12 +37,8 @@ def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
             raise DataError(f"'{path}' is of an unfinished fit: repeat the command that makes it, it goes on")
         provenances.append(part.provenance)
         check_disjoint(provenances, "part", "parts")  # before anything is added
-        fit = create_fit(part.kind, part.settings)
-        fit.restore(part.tensors)
-        if first is None or whole is None:
-            first, whole = part, fit
-            continue
-        ours, theirs = ({"scorer": one.kind, **one.settings, **one.provenance.features} for one in (first, part))
+        theirs = {"scorer": part.kind, **part.settings, **part.provenance.features}
+        ours = ours or theirs
         difference = first_difference(ours, theirs)
         if difference is not None:
             key, one, two = difference
@@ -55,7 +52,7 @@ def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
             whole = fit
         else:
             whole.merge(fit)
-    assert whole is not None
+    assert whole is not None  # of at least one part
     return whole, replace(
         provenances[0],
         data_digests=tuple(sorted(digest for one in provenances for digest in one.data_digests)),

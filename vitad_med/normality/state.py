@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +110,7 @@ class Stored:
         tensors: by name.
         batches: how many were taken in when a part was written, and of how many images each; (0, 0) in a model.
         complete: whether all images were.
+        digest: what :func:`model_digest` reads of the file that it was read from; empty before.
     """
 
     content: Content
@@ -119,6 +120,7 @@ class Stored:
     tensors: Mapping[str, Tensor]
     batches: tuple[int, int] = (0, 0)
     complete: bool = True
+    digest: str = field(default="", compare=False)
 
 
 def write_stored(path: str | Path, stored: Stored) -> str:
@@ -133,7 +135,7 @@ def write_stored(path: str | Path, stored: Stored) -> str:
         StorageError: the file cannot be written; a former one is intact.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in stored.tensors.items()}
-    provenance = {field.name: getattr(stored.provenance, field.name) for field in fields(Provenance)}
+    provenance = {one.name: getattr(stored.provenance, one.name) for one in fields(Provenance)}
     provenance |= {"patients": sorted(stored.provenance.patients), "extractor": dict(stored.provenance.extractor)}
     metadata = {
         "schema": SCHEMA,
@@ -168,15 +170,15 @@ def write_stored(path: str | Path, stored: Stored) -> str:
     return _digest(metadata)
 
 
-def read_stored(path: str | Path, content: Content) -> Stored:
-    """Read what :func:`write_stored` wrote.
+def read_stored(path: str | Path, content: Content | None = None) -> Stored:
+    """Read what :func:`write_stored` wrote; ``content`` says what it must be, None takes either.
 
     Raises:
         WeightsError: the file is missing, damaged, of another schema, or of the other kind of content.
     """
     path = Path(path)
     metadata, tensors = _read(path, with_tensors=True)
-    if metadata["content"] != content:
+    if content is not None and metadata["content"] != content:
         wanted, found = ("a fitted model", "an unfinished part") if content == "model" else ("a part", "a fitted model")
         raise WeightsError(f"'{path}' is {found}, not {wanted}: give the other file that the fit wrote")
     if metadata["tensor_digest"] != state_digest(tensors):
@@ -189,13 +191,14 @@ def read_stored(path: str | Path, content: Content) -> Stored:
             parse_shard_name(shard)
         done, batch_size = json.loads(metadata["batches"])
         return Stored(
-            content,
+            "model" if metadata["content"] == "model" else "part",
             metadata["kind"],
             dict(json.loads(metadata["settings"])),
             Provenance(**values),
             tensors,
             (int(done), int(batch_size)),
             bool(json.loads(metadata["complete"])),
+            _digest(metadata),
         )
     except (ValueError, TypeError, KeyError, DataError) as error:
         raise WeightsError(f"'{path}' has metadata that cannot be read: fit again") from error
