@@ -33,6 +33,15 @@ def environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "2", **kept, "PYTHONWARNINGS": "ignore"}
 
 
+def ended(words: list[str], cwd: Path, environ: dict[str, str], status: int) -> subprocess.CompletedProcess[str]:
+    """Run to the end; a mistake is told without a traceback."""
+    done = subprocess.run(words, cwd=cwd, env=environ, capture_output=True, text=True, timeout=900)
+    assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
+    if status == 2:
+        assert "Traceback" not in done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
 def bundle_command() -> Callable[..., list[str]]:
     """The command line of a run, for tests that handle the process themselves."""
@@ -41,13 +50,12 @@ def bundle_command() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def bundle_run() -> Run:
-    """Run a config of a bundle; ``cwd`` is where."""
+    """Run a config of a bundle; ``cwd`` is where, ``status`` how it must end: a mistake in one sentence is 2."""
 
     def run(
-        config: str | list[str], *options: str, cwd: Path, bundle: Path = BUNDLE
+        config: str | list[str], *options: str, cwd: Path, bundle: Path = BUNDLE, status: int = 0
     ) -> subprocess.CompletedProcess[str]:
-        words = command(config, *options, bundle=bundle)
-        return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900)
+        return ended(command(config, *options, bundle=bundle), cwd, environment(), status)
 
     return run
 
@@ -56,11 +64,11 @@ def bundle_run() -> Run:
 def bundle_processes() -> Run:
     """Train with ``count`` processes on the CPU, as ``torchrun`` starts them on GPUs."""
 
-    def run(count: int, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        run_bundle = command(["train.json", "multi_gpu_train.json"], *SMALL, "--device", "cpu", *options)[1:]
+    def run(count: int, *options: str, cwd: Path, bundle: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
+        configs = ["train.json", "multi_gpu_train.json"]
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
-        environ = {**environment(), "OMP_NUM_THREADS": "1"}
-        return subprocess.run([*launch, *run_bundle], cwd=cwd, env=environ, capture_output=True, text=True, timeout=900)
+        words = [*launch, *command(configs, "--device", "cpu", *options, bundle=bundle)[1:]]
+        return ended(words, cwd, {**environment(), "OMP_NUM_THREADS": "1"}, status=0)
 
     return run
 
@@ -69,6 +77,5 @@ def bundle_processes() -> Run:
 def trained(bundle_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder of two epochs on the embedded radiographs, run from a folder that is not the repository."""
     folder = tmp_path_factory.mktemp("trained")
-    done = bundle_run("train.json", *SMALL, "--epochs", "2", "--output_dir", str(folder / "out"), cwd=folder)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    bundle_run("train.json", *SMALL, "--epochs", "2", "--output_dir", str(folder / "out"), cwd=folder)
     return folder / "out"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +29,6 @@ def trained(bundle_run, model: str, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("trained")
     words = ("--model", model, *SIZE, "--epochs", "2", "--output_dir", str(folder / "out"))
     done = bundle_run("train.json", *words, cwd=folder, bundle=BUNDLE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "kept epoch" in done.stdout
     return folder / "out"
 
@@ -44,8 +40,7 @@ def ask(trained: Path, model: str, bundle_run, tmp_path_factory: pytest.TempPath
     def run(config: str, *options: str) -> Path:
         folder = tmp_path_factory.mktemp("asked")
         words = ("--weights", str(trained / "model.pt"), "--model", model, *SIZE, "--output_dir", str(folder / "out"))
-        done = bundle_run(config, *words, *options, cwd=folder, bundle=BUNDLE)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        bundle_run(config, *words, *options, cwd=folder, bundle=BUNDLE)
         return folder / "out"
 
     return run
@@ -98,29 +93,15 @@ def test_inference_has_the_scores_of_the_evaluation_and_writes_maps(ask, evaluat
 def test_a_model_of_the_other_network_is_refused(trained: Path, model: str, bundle_run, tmp_path: Path) -> None:
     other = "l2_cae" if model == "anovit" else "anovit"
     words = ("--weights", str(trained / "model.pt"), "--model", other, *SIZE, "--output_dir", str(tmp_path / "out"))
-    done = bundle_run("evaluate.json", *words, cwd=tmp_path, bundle=BUNDLE)
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    done = bundle_run("evaluate.json", *words, cwd=tmp_path, bundle=BUNDLE, status=2)
     assert "does not fit this network" in done.stderr.splitlines()[-1]
     assert "model, channels" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
-def test_several_processes_train_one_model(bundle_command, tmp_path: Path) -> None:
-    words = bundle_command(
-        ["train.json", "multi_gpu_train.json"], *SIZE, "--device", "cpu", "--epochs", "1", bundle=BUNDLE
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [*launch, *words[1:], "--output_dir", str(tmp_path / "out")],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def test_several_processes_train_one_model(bundle_processes, tmp_path: Path) -> None:
+    words = ("--epochs", "1", "--output_dir", str(tmp_path / "out"))
+    bundle_processes(2, *SIZE, *words, cwd=tmp_path, bundle=BUNDLE)
     assert (tmp_path / "out" / "model.pt").is_file()
     with (tmp_path / "out" / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]

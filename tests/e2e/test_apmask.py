@@ -40,8 +40,7 @@ def finetuned(bundle_run, pretrained: Path, tmp_path_factory: pytest.TempPathFac
     """Output folder of one epoch from that encoder, with its head."""
     folder = tmp_path_factory.mktemp("finetuned")
     words = ("--weights", str(pretrained), "--transfer_head", "True", "--tracking_uri", "none")
-    done = bundle_run("train.json", *SMALL, *words, "--output_dir", str(folder / "out"), cwd=folder, bundle=BUNDLE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    bundle_run("train.json", *SMALL, *words, "--output_dir", str(folder / "out"), cwd=folder, bundle=BUNDLE)
     return folder / "out"
 
 
@@ -52,8 +51,7 @@ def ask(finetuned: Path, bundle_run, tmp_path_factory: pytest.TempPathFactory):
     def run(config: str, *options: str) -> Path:
         folder = tmp_path_factory.mktemp("asked")
         words = ("--weights", str(finetuned / "model.pt"), *NETWORK, "--output_dir", str(folder / "out"), *options)
-        done = bundle_run(config, *words, *VOTE, cwd=folder, bundle=BUNDLE)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        bundle_run(config, *words, *VOTE, cwd=folder, bundle=BUNDLE)
         return folder / "out"
 
     return run
@@ -97,16 +95,13 @@ def test_inference_has_the_scores_of_the_evaluation(ask, evaluated: Path) -> Non
 
 def test_a_missing_model_is_named(bundle_run, tmp_path: Path) -> None:
     words = ("--weights", "absent.pt", "--output_dir", str(tmp_path / "out"))
-    done = bundle_run("evaluate.json", *words, cwd=tmp_path, bundle=BUNDLE)
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    done = bundle_run("evaluate.json", *words, cwd=tmp_path, bundle=BUNDLE, status=2)
     assert "checkpoint 'absent.pt' does not exist: train first" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
 def test_fine_tuning_runs_from_its_defaults(bundle_run, tmp_path: Path) -> None:
     done = bundle_run("train.json", "--epochs", "2", "--output_dir", str(tmp_path / "out"), cwd=tmp_path, bundle=BUNDLE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     said = done.stdout + done.stderr
     assert (
         "training images: 58 normal of 58 patients; left out: 0 abnormal as labelled, 6 normal for validation" in said
@@ -118,8 +113,7 @@ def test_fine_tuning_runs_from_its_defaults(bundle_run, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_shipped_model_evaluates_at_six_sizes_with_no_other_flag(bundle_run, tmp_path: Path) -> None:
-    done = bundle_run("evaluate.json", cwd=tmp_path, bundle=BUNDLE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    bundle_run("evaluate.json", cwd=tmp_path, bundle=BUNDLE)
     out = tmp_path / "outputs" / "apmask"
     synthetic = json.loads((out / "synthetic.json").read_text())
     assert synthetic["pipeline"]["sizes"] == "224, 320, 384, 416, 448, 512"

@@ -22,9 +22,10 @@ SIZE = ("--image_size", "64")
 def ask(trained: Path, bundle_run, tmp_path: Path):
     """Run a config with the trained model; results go to ``out`` below ``tmp_path``."""
 
-    def run(config, *options: str):
+    def run(config, *options: str, status: int = 0):
         model = ("--weights", str(trained / "model.pt"))
-        return bundle_run(config, *model, "--output_dir", str(tmp_path / "out"), *options, cwd=tmp_path)
+        where = ("--output_dir", str(tmp_path / "out"))
+        return bundle_run(config, *model, *where, *options, cwd=tmp_path, status=status)
 
     return run
 
@@ -40,7 +41,6 @@ def test_training_leaves_model_history_and_tracking(trained: Path) -> None:
 
 def test_evaluation_writes_cohorts_null_maps_pictures_and_a_table(ask, tmp_path: Path) -> None:
     done = ask("evaluate.json", *SIZE, "--replicates", "200")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     document = read_document(tmp_path / "out" / "metrics.json")
     assert {"all", "sex=M", "sex=F", "view=PA", "view=AP"} <= document["cohorts"].keys()
     everyone = document["cohorts"]["all"]
@@ -62,8 +62,7 @@ def test_evaluation_writes_cohorts_null_maps_pictures_and_a_table(ask, tmp_path:
 
 
 def test_inference_writes_a_score_and_a_map_of_each_image(ask, tmp_path: Path) -> None:
-    done = ask("inference.json", *SIZE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ask("inference.json", *SIZE)
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 48
@@ -77,8 +76,7 @@ def test_inference_writes_a_score_and_a_map_of_each_image(ask, tmp_path: Path) -
 def test_inference_has_the_scores_of_the_evaluation(ask, tmp_path: Path) -> None:
     """Scores of a network that nobody loaded would look as plausible."""
     for config, options in (("evaluate.json", ("--replicates", "20", "--overlays", "0")), ("inference.json", ())):
-        done = ask(config, *SIZE, *options)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        ask(config, *SIZE, *options)
     with (tmp_path / "out" / "scores.csv").open() as file:
         scores = {row["image"]: float(row["score"]) for row in csv.DictReader(file)}
     with (tmp_path / "out" / "images.csv").open() as file:
@@ -95,16 +93,13 @@ def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(ask, nih_mini: 
     config = ["inference.json", str(ROOT / "configs" / "datasets" / "image_folder.json")]
     options = [*SIZE, "--dataset_dir", str(tmp_path / "ward")]
     out = tmp_path / "out"
-    refused = ask(config, *options)
-    assert refused.returncode == 2
+    refused = ask(config, *options, status=2)
     assert "--identifier_key_file" in refused.stderr
-    assert "Traceback" not in refused.stderr
     assert not list(out.rglob("*.csv"))
 
     (tmp_path / "site.key").write_text("7d1e" * 16)
     options += ["--identifier_key_file", str(tmp_path / "site.key")]
-    done = ask(config, *options)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ask(config, *options)
     rows = list(csv.DictReader((out / "scores.csv").open()))
     assert len(rows) == 3
     assert sorted(path.stem for path in (out / "maps").iterdir()) == sorted(row["image"] for row in rows)
@@ -114,8 +109,7 @@ def test_a_folder_of_a_hospital_is_scored_under_keyed_names_only(ask, nih_mini: 
 
 
 def test_held_out_normals_can_be_evaluated_though_nothing_is_abnormal(ask, tmp_path: Path) -> None:
-    done = ask("evaluate.json", *SIZE, "--section", "val", "--replicates", "20")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ask("evaluate.json", *SIZE, "--section", "val", "--replicates", "20")
     everyone = read_document(tmp_path / "out" / "metrics.json")["cohorts"]["all"]
     assert everyone["n_images"] > 0
     assert everyone["n_abnormal"] == 0
@@ -130,25 +124,21 @@ def test_held_out_normals_can_be_evaluated_though_nothing_is_abnormal(ask, tmp_p
 def test_values_that_cannot_work_are_refused_by_name(
     bundle_run, tmp_path: Path, config: str, option: str, value: str
 ) -> None:
-    done = bundle_run(config, option, value, "--output_dir", str(tmp_path / "out"), cwd=tmp_path)
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    done = bundle_run(config, option, value, "--output_dir", str(tmp_path / "out"), cwd=tmp_path, status=2)
     assert option.removeprefix("--") in done.stderr
     assert value in done.stderr
-    assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "model.pt").exists()
 
 
 def test_a_model_of_another_architecture_is_refused(ask, tmp_path: Path) -> None:
-    done = ask("evaluate.json", "--architecture", "vit_small_patch16_224")
-    assert done.returncode == 2
+    done = ask("evaluate.json", "--architecture", "vit_small_patch16_224", status=2)
     assert "does not fit this network" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
 def test_several_processes_train_one_model(bundle_processes, tmp_path: Path) -> None:
-    done = bundle_processes(2, "--epochs", "1", "--output_dir", str(tmp_path / "out"), cwd=tmp_path)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    small = ("--source_size", "64", "--multicrop#local_size", "32", "--epochs", "1")
+    bundle_processes(2, *SIZE, *small, "--output_dir", str(tmp_path / "out"), cwd=tmp_path)
     assert (tmp_path / "out" / "model.pt").is_file()
     with (tmp_path / "out" / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -29,7 +26,6 @@ def fitted(bundle_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder of a fit, run from a folder that is not the repository."""
     folder = tmp_path_factory.mktemp("fitted")
     done = bundle_run("train.json", *FEATURES, "--output_dir", str(folder / "out"), cwd=folder, bundle=BUNDLE)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "wrote a model of 58 normal images" in done.stdout
     assert "left out: 0 abnormal as labelled, 6 normal for validation" in done.stdout
     return folder / "out"
@@ -42,8 +38,7 @@ def ask(fitted: Path, bundle_run, tmp_path_factory: pytest.TempPathFactory):
     def run(config: str, *options: str) -> Path:
         folder = tmp_path_factory.mktemp("asked")
         words = ("--weights", str(fitted / "model.safetensors"), *FEATURES, "--output_dir", str(folder / "out"))
-        done = bundle_run(config, *words, *options, cwd=folder, bundle=BUNDLE)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        bundle_run(config, *words, *options, cwd=folder, bundle=BUNDLE)
         return folder / "out"
 
     return run
@@ -101,27 +96,14 @@ def test_inference_has_the_scores_of_the_evaluation_and_writes_maps(ask, evaluat
 
 def test_other_features_than_those_of_the_fit_are_one_sentence(fitted: Path, bundle_run, tmp_path: Path) -> None:
     words = ("--weights", str(fitted / "model.safetensors"), "--output_dir", str(tmp_path / "out"))
-    done = bundle_run("evaluate.json", *words, "--image_size", "64", cwd=tmp_path, bundle=BUNDLE)
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    done = bundle_run("evaluate.json", *words, "--image_size", "64", cwd=tmp_path, bundle=BUNDLE, status=2)
     assert "was fitted with channels_kept 20, here it is 100" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
-def test_several_processes_fit_one_model(fitted: Path, bundle_command, tmp_path: Path) -> None:
-    configs = ["train.json", "multi_gpu_train.json"]
-    words = bundle_command(configs, *FEATURES, "--device", "cpu", "--tracking_uri", "none", bundle=BUNDLE)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [*launch, *words[1:], "--output_dir", str(tmp_path / "out")],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def test_several_processes_fit_one_model(fitted: Path, bundle_processes, tmp_path: Path) -> None:
+    words = ("--tracking_uri", "none", "--output_dir", str(tmp_path / "out"))
+    bundle_processes(2, *FEATURES, *words, cwd=tmp_path, bundle=BUNDLE)
     alone, together = (read_stored(folder / "model.safetensors", "model") for folder in (fitted, tmp_path / "out"))
     assert together.settings == alone.settings
     assert together.provenance.patients == alone.provenance.patients

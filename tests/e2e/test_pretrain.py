@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,22 +21,19 @@ SMALL = (
 )
 
 
-def pretrain(folder: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    """Run from a folder that is not the repository."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(BUNDLE / "configs" / "pretrain.json")]
-    command += ["--bundle_root", str(BUNDLE), *SMALL, "--output_dir", str(folder / "out"), *options]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+@pytest.fixture
+def pretrain(bundle_run, tmp_path: Path):
+    """Run pretrain.json with a small network; results go to ``out`` below ``tmp_path``."""
+
+    def run(*options: str, status: int = 0):
+        words = (*SMALL, "--output_dir", str(tmp_path / "out"), *options)
+        return bundle_run("pretrain.json", *words, cwd=tmp_path, bundle=BUNDLE, status=status)
+
+    return run
 
 
-@pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    return {"OMP_NUM_THREADS": "2", **kept, "PYTHONWARNINGS": "ignore"}
-
-
-def test_a_run_writes_an_encoder_that_weights_accept(tmp_path: Path, environment: dict[str, str]) -> None:
-    done = pretrain(tmp_path, environment, "--epochs", "3")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def test_a_run_writes_an_encoder_that_weights_accept(pretrain, tmp_path: Path) -> None:
+    done = pretrain("--epochs", "3")
     said = done.stdout + done.stderr
     assert "training images: 58 normal of 58 patients; left out: 0 abnormal as labelled, 6 normal" in said
     assert "16 samples share 20 prototypes" in said
@@ -65,9 +59,7 @@ def test_a_run_writes_an_encoder_that_weights_accept(tmp_path: Path, environment
     assert any(not torch.equal(value, embedded.state_dict()[name]) for name, value in encoder.state_dict().items())
 
 
-def test_one_image_many_times_is_a_collapse_and_leaves_no_encoder(
-    tmp_path: Path, environment: dict[str, str], nih_mini: Path
-) -> None:
+def test_one_image_many_times_is_a_collapse_and_leaves_no_encoder(pretrain, tmp_path: Path, nih_mini: Path) -> None:
     image = sorted((nih_mini / "images").iterdir())[0]
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -77,8 +69,8 @@ def test_one_image_many_times_is_a_collapse_and_leaves_no_encoder(
     for file in earlier:
         file.parent.mkdir(exist_ok=True)
         file.write_text("of another training")
-    done = pretrain(tmp_path, environment, "--data", "image_folder", "--dataset_dir", str(copies), "--epochs", "40")
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = ("--data", "image_folder", "--dataset_dir", str(copies))
+    done = pretrain(*folder, "--epochs", "40", status=2)
     assert "no labels: every image is taken as normal" in done.stdout + done.stderr
     last = done.stderr.strip().splitlines()[-1]
     # 18 of them are trained on, a step an epoch: judged over half of the 40 steps.
@@ -88,16 +80,9 @@ def test_one_image_many_times_is_a_collapse_and_leaves_no_encoder(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["apmask", "msn"])
-def test_it_runs_with_no_other_flag_and_lowers_the_loss(
-    objective: str, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(BUNDLE / "configs" / "pretrain.json")]
+def test_it_runs_with_no_other_flag_and_lowers_the_loss(objective: str, bundle_run, tmp_path: Path) -> None:
     chosen = [] if objective == "apmask" else ["--objective", objective]
-    done = subprocess.run(
-        [*command, "--bundle_root", str(BUNDLE), *chosen],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    bundle_run("pretrain.json", *chosen, cwd=tmp_path, bundle=BUNDLE)
     [out] = (tmp_path / "outputs").glob("apmask_pretrain*")
     with (out / "history.csv").open() as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -24,8 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_the_statistics_and_is_tracked_under_the_given_names(bundle_run, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ("--output_dir", str(out), "--weights", str(model), "--experiment", "table 3", "--run_name", "source")
-    done = bundle_run("summarize.json", *SIZE, *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    bundle_run("summarize.json", *SIZE, *options, cwd=tmp_path)
     found = read_statistics(out / "statistics.safetensors")
     network = ProxyNetwork("vit_tiny_patch16_224", "none", 64, head_hidden=512, detail_width=24)
     assert found.model_digest == load_model(model, network)
@@ -54,8 +53,6 @@ def test_a_mistake_is_one_sentence(
     bundle_run, model: Path, tmp_path: Path, options: tuple[str, ...], named: str
 ) -> None:
     given = ("--output_dir", str(tmp_path / "out"), "--weights", str(model), "--tracking_uri", "none")
-    done = bundle_run("summarize.json", *SIZE, *given, *options, cwd=tmp_path)
-    assert done.returncode == 2, done.stdout[-3000:] + done.stderr[-3000:]
+    done = bundle_run("summarize.json", *SIZE, *given, *options, cwd=tmp_path, status=2)
     assert named in done.stderr
-    assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "statistics.safetensors").exists()
