@@ -91,7 +91,7 @@ def test_the_package_imports_exactly_what_it_declares(
 def test_tests_and_tools_import_exactly_what_dev_declares(
     project: dict, repo_root: Path, providers: dict[str, set[str]]
 ) -> None:
-    # Checkers, stubs and pytest's plugin are not imported; MONAI imports jsonschema when it verifies a bundle's metadata.
+    # Checkers, stubs and pytest's plugin are not imported; MONAI imports jsonschema when it verifies metadata.
     needed_by_others = {"ruff", "mypy", "pandas-stubs", "scipy-stubs", "jsonschema", "pytest-xdist"}
     dev = declared(project["optional-dependencies"]["dev"])
     packages = declared(requirements(project))

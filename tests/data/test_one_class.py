@@ -134,6 +134,14 @@ def test_labels_of_another_file_are_refused(mnist: Path) -> None:
         read_mnist(mnist, section="test", category=1)
 
 
+def test_a_negative_label_is_named(tmp_path: Path) -> None:
+    labels = np.array([0, 3, -1, 2])
+    for name in ("train.npz", "test.npz"):
+        np.savez(tmp_path / name, images=np.zeros((4, 32, 32, 3), np.uint8), labels=labels)
+    with pytest.raises(DataError, match="has label -1; cifar10 has 0 to 9"):
+        read_cifar10(tmp_path, section="test", category="cat")
+
+
 def counts(cases: list[Case]) -> tuple[int, int]:
     return len(cases), sum(case.label for case in cases)
 

@@ -127,7 +127,10 @@ def test_npz_files_are_checked(tmp_path: Path) -> None:
     np.savez(path, images=np.zeros((2, 4, 4), np.float32), labels=np.zeros(2))
     with pytest.raises(DataError, match="are float32"):
         read_pack(path)
-    np.savez(path, images=np.zeros((2, 4, 4), np.uint8), labels=np.zeros(3))
+    np.savez(path, images=np.zeros((2, 4, 4), np.uint8), labels=np.zeros(2))
+    with pytest.raises(DataError, match=r"labels of .* are float64, not whole numbers"):
+        read_pack(path)
+    np.savez(path, images=np.zeros((2, 4, 4), np.uint8), labels=np.zeros(3, np.int64))
     with pytest.raises(DataError, match=r"holds 2 images and labels of shape \(3,\)"):
         read_pack(path)
     np.savez(path, images=np.array([{"a": 1}], dtype=object), labels=np.zeros(1))

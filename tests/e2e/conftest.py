@@ -62,10 +62,12 @@ def bundle_run() -> Run:
 
 @pytest.fixture(scope="session")
 def bundle_processes() -> Run:
-    """Train with ``count`` processes on the CPU, as ``torchrun`` starts them on GPUs."""
+    """Run ``train`` (or ``pretrain``) with ``count`` processes on the CPU, as ``torchrun`` starts them on GPUs."""
 
-    def run(count: int, *options: str, cwd: Path, bundle: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
-        configs = ["train.json", "multi_gpu_train.json"]
+    def run(
+        count: int, *options: str, cwd: Path, bundle: Path = BUNDLE, what: str = "train"
+    ) -> subprocess.CompletedProcess[str]:
+        configs = [f"{what}.json", f"multi_gpu_{what}.json"]
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
         words = [*launch, *command(configs, "--device", "cpu", *options, bundle=bundle)[1:]]
         return ended(words, cwd, {**environment(), "OMP_NUM_THREADS": "1"}, status=0)

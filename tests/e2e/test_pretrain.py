@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vitad_med.data.splits import split_digest
+from vitad_med.engines.setup import training_cases
 from vitad_med.networks.weights import build_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +34,7 @@ def pretrain(bundle_run, tmp_path: Path):
     return run
 
 
-def test_a_run_writes_an_encoder_that_weights_accept(pretrain, tmp_path: Path) -> None:
+def test_a_run_writes_an_encoder_that_weights_accept(pretrain, nih_mini: Path, tmp_path: Path) -> None:
     done = pretrain("--epochs", "3")
     said = done.stdout + done.stderr
     assert "training images: 58 normal of 58 patients; left out: 0 abnormal as labelled, 6 normal" in said
@@ -47,6 +49,10 @@ def test_a_run_writes_an_encoder_that_weights_accept(pretrain, tmp_path: Path) -
     document = json.loads((out / "pretraining.json").read_text())
     assert document["schema"] == "vitad_med/pretraining/1"
     assert document["images"] == {
+        "data": "nih_chestxray14",
+        "split_digest": split_digest(training_cases("nih_chestxray14", str(nih_mini), 0.1, 0, {})),
+        "val_fraction": 0.1,
+        "split_seed": 0,
         "images": 58,
         "patients": 58,
         "labels": "of the data set",
@@ -90,3 +96,15 @@ def test_it_runs_with_no_other_flag_and_lowers_the_loss(objective: str, bundle_r
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.1
     assert rows[-1]["identity"] > 0.2
     assert rows[-1]["usage_entropy"] > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["apmask", "ibot"])
+def test_several_processes_train_one_encoder(objective: str, bundle_processes, tmp_path: Path) -> None:
+    words = ("--objective", objective, "--epochs", "2", "--output_dir", str(tmp_path / "out"))
+    bundle_processes(2, *SMALL, *words, cwd=tmp_path, bundle=BUNDLE, what="pretrain")
+    document = json.loads((tmp_path / "out" / "pretraining.json").read_text())
+    assert document["settings"]["distributed"] is True
+    with (tmp_path / "out" / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    build_encoder(weights=str(tmp_path / "out" / "encoder.safetensors"), image_size=224)

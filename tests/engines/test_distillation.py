@@ -232,6 +232,41 @@ def test_the_monitors_are_there(objective: str, images: np.ndarray) -> None:
     assert "patch_loss" in monitors or objective != "ibot"
 
 
+@pytest.mark.parametrize("objective", METHODS)
+def test_copies_of_one_image_have_no_identity(objective: str, images: np.ndarray) -> None:
+    """Views that are compared with themselves would tell copies apart, and no collapse would be seen."""
+    copies = np.repeat(images[:1], 8, axis=0)
+    trainer = make_trainer(copies, objective, epochs=4, batch_size=8)
+    seen: list[float] = []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen.append(engine.state.output["monitors"]["identity"])
+    )
+    trainer.run()
+    assert abs(float(np.mean(seen))) < 0.25
+
+
+def test_the_teacher_drops_no_path(images: np.ndarray) -> None:
+    trainer = make_trainer(images, "dino", epochs=1, drop_path_rate=0.5)
+    trainer.run()
+    assert trainer.student.training
+    pictures = torch.rand(2, 1, SIZE, SIZE)
+    assert torch.equal(trainer.teacher(pictures).logits, trainer.teacher(pictures).logits)
+    assert not torch.equal(trainer.student(pictures).logits, trainer.student(pictures).logits)
+
+
+def test_prototypes_rest_for_as_many_epochs_as_asked(images: np.ndarray) -> None:
+    trainer = make_trainer(images, "dino", epochs=2, frozen_prototype_epochs=1)
+    last = trainer.network.head.last
+    states = [[value.clone() for value in last.parameters()]]
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: states.append([value.clone() for value in last.parameters()])
+    )
+    trainer.run()
+    start, first, second = states
+    assert all(torch.equal(one, two) for one, two in zip(start, first, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+
+
 def test_saliency_is_the_teachers(images: np.ndarray) -> None:
     trainer = make_trainer(images, "apmask", amp=False)
     pictures = torch.from_numpy(images[:2, :, :SIZE, :SIZE]).float() / 255

@@ -75,9 +75,11 @@ def test_two_sources_of_weights_are_refused_and_random_ones_told(caplog: pytest.
     with pytest.raises(ConfigError, match=r"weights is 'a.pth' and backbone_weights 'timm'.*give backbone_weights"):
         check_fit(1, "a.pth", "resnet18", "timm")
     assert not caplog.records
-    with caplog.at_level(logging.WARNING):
-        check_fit(1, "random", "contnet_b", "random")
-    assert "backbone 'contnet_b' has random weights" in caplog.text
+    for word in ("random", "none"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            check_fit(1, word, "contnet_b", word)
+        assert "backbone 'contnet_b' has random weights" in caplog.text
 
 
 @pytest.mark.skipif(Precision.of("cpu", True).dtype is None, reason="this CPU has no 16-bit arithmetic")

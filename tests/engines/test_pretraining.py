@@ -101,7 +101,7 @@ def test_refusals_name_the_key(network: DistillationNetwork) -> None:
         views(multicrop=MultiCrop(1, 40, local_views=0))
     with pytest.raises(ConfigError, match=r"multicrop#local_size 24 is no multiple of the patch size 16: use 32"):
         views(multicrop=MultiCrop(1, 32, local_size=24))
-    for options in ({"masking": "none"}, {"mask_ratio": 0}):
+    for options in ({"masking": "none"}, {"mask_ratio": 0}, {"mask_ratio": 0.2}):  # .2 of 4 patches is none
         with pytest.raises(ConfigError, match="'ibot' learns from masked patches"):
             views("ibot", **options)
     with pytest.raises(ConfigError, match="multicrop#global_views 1: the networks share"):
@@ -120,9 +120,21 @@ def test_refusals_name_the_key(network: DistillationNetwork) -> None:
 
 def test_a_ratio_of_0_is_no_masking_and_says_so(network: DistillationNetwork, caplog: pytest.LogCaptureFixture) -> None:
     views = pretraining.create_views("apmask", MULTICROP, Augment(), network, 0, mask_ratio=0)
-    assert "mask_ratio 0 masks nothing" in caplog.text
+    assert "mask_ratio 0 masks none of the 4 patches of a global view" in caplog.text
     made = views(torch.rand(2, 1, 32, 32), 0, 0, lambda images: images)
     assert made.student[0].kept is None
+
+
+def test_a_ratio_that_masks_no_patch_of_local_views_says_so(
+    network: DistillationNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    crops = MultiCrop(1, 64, local_views=1, local_size=32)
+    pretraining.create_views("apmask", crops, Augment(), network, 0, mask_ratio=0.2)
+    assert [record.message for record in caplog.records] == [
+        "mask_ratio 0.2 masks none of the 4 patches of a local view: the student sees every one"
+    ]
+    pretraining.create_views("msn", crops, Augment(), network, 0, mask_ratio=0.2)  # masks global views alone
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(("queue", "warned"), [(0, True), (4, False)])
@@ -132,7 +144,10 @@ def test_more_prototypes_than_samples_are_a_warning(queue: int, warned: bool, ca
     assert ("16 samples share 20 prototypes" in caplog.text) is warned
     assert ("a queue of at least 4" in caplog.text) is warned
     pretraining.warn_of_few_samples("dino", loader, 0, 20)
+    pretraining.warn_of_few_samples("msn", loader, 0, 20, "none")
     assert len(caplog.records) == int(warned)
+    pretraining.warn_of_few_samples("msn", loader, 0, 20)
+    assert "a larger batch" in caplog.records[-1].message
 
 
 @pytest.mark.parametrize("encoder", ["teacher", "student"])

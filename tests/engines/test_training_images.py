@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from vitad_med.engines.training_images import training_summary
+from vitad_med.checkpoint import save_safetensors
+from vitad_med.data.splits import split_digest
+from vitad_med.engines.setup import training_cases
+from vitad_med.engines.training_images import check_encoder_images, training_summary
 
 
 def write_image(path: Path) -> None:
@@ -43,7 +47,15 @@ def test_a_folder_without_labels_says_that_nothing_is_known(tmp_path: Path, capl
         write_image(tmp_path / name)
     cases, counts = training_summary("image_folder", str(tmp_path), 0.0, 0, {})
     assert len(cases) == 3
-    assert counts == {"images": 3, "patients": 2, "labels": "unknown: every image is taken as normal"}
+    assert counts == {
+        "data": "image_folder",
+        "split_digest": split_digest(cases),
+        "val_fraction": 0.0,
+        "split_seed": 0,
+        "images": 3,
+        "patients": 2,
+        "labels": "unknown: every image is taken as normal",
+    }
     assert "an abnormal one among them is learned as normal" in caplog.text
 
 
@@ -57,3 +69,21 @@ def test_defects_in_a_training_folder_of_mvtec_are_counted(
     assert [case.case_id for case in cases] == ["screw/train/good/0", "screw/train/good/1"]
     assert counts["abnormal_left_out"] == 2
     assert "training images: 2 normal of 2 patients; left out: 2 abnormal as labelled" in caplog.text
+
+
+def test_an_encoder_of_other_images_is_a_warning(
+    nih_mini: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, others = (training_cases("nih_chestxray14", str(nih_mini), 0.1, seed, {}) for seed in (0, 1))
+    path = tmp_path / "encoder.safetensors"
+    made = {"split_digest": split_digest(others), "val_fraction": "0.1", "split_seed": "1"}
+    save_safetensors(path, {"cls_token": torch.zeros(1)}, made)
+    check_encoder_images(str(path), others)
+    for silent in ("embedded", "vit_small_patch16_224.dino", str(tmp_path / "absent.safetensors")):
+        check_encoder_images(silent, mine)
+    save_safetensors(tmp_path / "untold.safetensors", {"cls_token": torch.zeros(1)}, {})
+    check_encoder_images(str(tmp_path / "untold.safetensors"), mine)
+    assert not caplog.records
+    check_encoder_images(str(path), mine)
+    assert "pre-trained on other images" in caplog.text
+    assert "val_fraction 0.1 and split_seed 1" in caplog.text

@@ -14,7 +14,7 @@ from torch import Tensor
 from vitad_med.checkpoint import save_safetensors
 from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.networks import efficientnet_lite
-from vitad_med.networks.backbones import CnnStages, ContNetStages, VitTokens, create_features
+from vitad_med.networks.backbones import ContNetStages, NetworkStages, VitTokens, create_features
 from vitad_med.networks.efficientnet_lite import packaged_weights, timm_name
 
 LITE0 = "tf_efficientnet_lite0"
@@ -89,7 +89,7 @@ def test_stages_carry_the_weights_of_a_file(tmp_path: Path, architecture: str, l
     whole = timm.create_model(architecture, num_classes=10).eval()
     path = tmp_path / "cnn.safetensors"
     save_safetensors(path, whole.state_dict(), {"mean": "[0.1, 0.2, 0.3]", "std": "[1.0, 1.0, 1.0]"})
-    backbone = CnnStages(architecture, str(path), stages=(last,)).eval()
+    backbone = NetworkStages(architecture, str(path), stages=(last,)).eval()
     assert backbone.statistics == ((0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
     images = torch.rand(1, 3, 224, 224)
     (features,) = backbone(images)
@@ -164,7 +164,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_safetensors(path, {"conv1.weight": torch.ones(1)}, {})
     with pytest.raises(WeightsError, match=f"do not belong to backbone '{SMALL_CNN}'.*set `backbone` to theirs"):
-        CnnStages(SMALL_CNN, str(path))
+        NetworkStages(SMALL_CNN, str(path))
 
 
 def test_a_network_of_fixed_size_says_so() -> None:
@@ -172,3 +172,44 @@ def test_a_network_of_fixed_size_says_so() -> None:
     assert extractor(torch.rand(1, 1, 224, 224)).shape == (1, 3, 14, 14)
     with pytest.raises(ConfigError, match="image_size 160 does not suit 'convit_tiny'"):
         extractor(torch.rand(1, 1, 160, 160))
+
+
+@torch.no_grad()
+def test_stages_with_channels_last_come_in_the_usual_order() -> None:
+    backbone = NetworkStages("swin_tiny_patch4_window7_224", "random", stages=(1, 2)).eval()
+    images = torch.rand(1, 3, 224, 224)
+    found = backbone(images)
+    assert [stage.shape[1:] for stage in found] == [(192, 28, 28), (384, 14, 14)]
+    for ours, theirs in zip(found, backbone.network(images), strict=True):
+        assert torch.equal(ours[0, 5], theirs[0, :, :, 5])
+
+
+def test_maps_of_other_channels_than_announced_are_refused() -> None:
+    backbone = NetworkStages(SMALL_CNN, "random", stages=(1,))
+    backbone.widths = (backbone.widths[0] + 1,)
+    with pytest.raises(ConfigError, match="channels were announced"):
+        backbone(torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "kind"),
+    [
+        ("deit_tiny_patch16_224", VitTokens),
+        ("vit_tiny_patch16_224", VitTokens),
+        ("vit_relpos_small_patch16_224", NetworkStages),
+        ("vit_base_patch16_siglip_224", NetworkStages),
+    ],
+)
+def test_patch_tokens_are_those_of_a_vit_with_a_cls_token(backbone: str, kind: type) -> None:
+    extractor = create_features(backbone, "none", stages=[11], channels_kept=5)
+    assert type(extractor.backbone) is kind
+    assert extractor(torch.rand(1, 1, 224, 224)).shape == (1, 5, 14, 14)
+
+
+def test_early_blocks_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    NetworkStages("convit_tiny", "random", stages=(1, 2, 3))
+    assert "has 12 blocks of one size, and stages [1, 2, 3] are the first of them: --stages [11]" in caplog.text
+    caplog.clear()
+    NetworkStages("convit_tiny", "random", stages=(6,))
+    NetworkStages("resnet18", "random", stages=(0,))
+    assert not caplog.records

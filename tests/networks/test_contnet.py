@@ -42,6 +42,34 @@ def test_shapes_of_every_stage(network: ConTNet) -> None:
 
 
 @torch.no_grad()
+def test_the_stem_has_no_norm_and_no_activation(network: ConTNet) -> None:
+    images = torch.rand(1, 3, 224, 224)
+    first = next(network.stages[0].children())
+    seen: list[Tensor] = []
+    handle = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network.features(images)
+    handle.remove()
+    weight = network.stem.weight
+    assert weight.shape == (64, 3, 7, 7)
+    stem = torch.nn.functional.conv2d(images, weight, stride=2, padding=3)
+    torch.testing.assert_close(seen[0], torch.nn.functional.max_pool2d(stem, 3, 2, 1))
+    assert float(seen[0].min()) < 0
+
+
+def test_patches_heads_and_dropout_of_each_stage(network: ConTNet) -> None:
+    found = []
+    for stage in network.stages:
+        encoders = [list(block.encoders) for block in stage.children()]
+        assert all([e.patch for e in of_block] == [e.patch for e in encoders[0]] for of_block in encoders)
+        first, second = encoders[0]
+        found.append(((first.patch, second.patch), first.heads, first.dropout))
+    assert found == [((7, 14), 1, 0.0), ((7, 14), 2, 0.0), ((7, 14), 4, 0.1), ((7, 7), 8, 0.1)]
+    # The last convolution is 1 x 1, and what leaves it is dropped more.
+    drops = [block.drop.p for stage in network.stages for block in stage.children()]
+    assert drops == [0.0] * 15 + [0.2]
+
+
+@torch.no_grad()
 def test_a_multiple_of_224_works_and_images_are_independent(network: ConTNet) -> None:
     images = torch.rand(2, 3, 224, 224)
     logits = network(images)

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from vitad_med.checkpoint import save_safetensors
 from vitad_med.errors import WeightsError
-from vitad_med.networks.contnet import BLOCKS, HIDDEN, PATCHES, WIDTHS
 from vitad_med.networks.contnet_weights import authors_name, build_contnet, contnet_from_state, own_name
+
+# Of ConTNet-B, by stage, written out: the network under test must not be its own measure.
+WIDTHS, BLOCKS, HEADS = (64, 128, 256, 512), (3, 4, 6, 3), (1, 2, 4, 8)
+HIDDEN, PATCHES = (256, 512, 1024, 1024), ((7, 14), (7, 14), (7, 14), (7, 7))
 
 
 def authors_state(relative: bool = False, pooled: bool = False, qkv_bias: bool = True) -> dict[str, Tensor]:
@@ -28,7 +31,7 @@ def authors_state(relative: bool = False, pooled: bool = False, qkv_bias: bool =
             for number, patch in enumerate(PATCHES[stage], start=1):
                 ste = f"{at}.ste{number}"
                 if relative:
-                    shapes[f"{ste}.attn.relative_position_bias_table"] = ((2 * patch - 1) ** 2, 2**stage)
+                    shapes[f"{ste}.attn.relative_position_bias_table"] = ((2 * patch - 1) ** 2, HEADS[stage])
                     shapes[f"{ste}.attn.relative_position_index"] = (patch**2, patch**2)
                 else:
                     shapes[f"{ste}.pe.0"] = (1, patch, 1, width // 2)

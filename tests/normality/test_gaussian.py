@@ -117,9 +117,10 @@ def test_constant_images_give_a_round_gaussian(epsilon: float) -> None:
     torch.testing.assert_close(moved, torch.full_like(moved, (4 * 0.25 / spread) ** 0.5))
 
 
-def test_one_image_is_refused() -> None:
+def test_one_image_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DataError, match="1 image has no covariance"):
         fitted(torch.randn(1, 4, 2, 2))
+    assert "too few" not in caplog.text
 
 
 def test_only_matrices_that_need_it_get_jitter() -> None:
@@ -130,6 +131,17 @@ def test_only_matrices_that_need_it_get_jitter() -> None:
     torch.testing.assert_close(lower[0], torch.eye(3).double() * 2)
     rebuilt = lower[1] @ lower[1].T
     torch.testing.assert_close(rebuilt, singular + jitter[1] * torch.eye(3).double())
+
+
+def test_a_pivot_that_is_only_rounding_is_none() -> None:
+    """Cholesky goes through, and divides by noise: no info tells."""
+    vector = torch.rand(1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
+    nearly = vector.T @ vector + 1e-15 * torch.eye(30, dtype=torch.float64)
+    made = [nearly + 1e-16 * k * torch.eye(30, dtype=torch.float64) for k in range(40)]
+    through = [m for m in made if int(torch.linalg.cholesky_ex(m).info) == 0]
+    assert through  # else nothing is tested
+    _, jitter = factorise(torch.stack(through))
+    assert bool((jitter > 0).all())
 
 
 def test_a_matrix_that_is_none_is_refused() -> None:

@@ -76,6 +76,19 @@ def test_distance_to_the_nearest_patch_anywhere() -> None:
     assert torch.equal(copy(test), model(test))
 
 
+def test_far_from_zero_it_is_centred_and_its_scale_is_the_spread() -> None:
+    train, test = torch.randn(6, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    near, far = (
+        fitted(train + shift, list(range(6)), 4, coreset_size=1000, candidates=None).finish() for shift in (0.0, 4096.0)
+    )
+    # Products of uncentred values of 4,096 have steps of 1 in 24 bits.
+    torch.testing.assert_close(far(test + 4096), near(test), rtol=1e-2, atol=1e-2)
+    patches = train.permute(0, 2, 3, 1).reshape(-1, 5)
+    spread = (patches - patches.mean(dim=0)).square().sum(dim=1).mean().sqrt()
+    assert near.scale == pytest.approx(float(spread), rel=1e-5)
+    assert far.scale == pytest.approx(float(spread), rel=1e-2)
+
+
 def test_candidates_do_not_depend_on_order_batches_or_parts() -> None:
     features = torch.randn(10, 4, 3, 3)
     arguments = {"coreset_size": 5, "candidates": 20}

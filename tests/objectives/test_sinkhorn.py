@@ -1,4 +1,4 @@
-"""Sinkhorn-Knopp against a float64 reference, its marginals, and processes that share one batch."""
+"""Sinkhorn-Knopp against a float64 reference, and its marginals."""
 
 from __future__ import annotations
 
@@ -33,10 +33,16 @@ def test_the_usual_batch_shares_out_as_documented() -> None:
     """16 images, 20 prototypes, unit features: how far columns are from an even share after three iterations."""
     draws = torch.Generator().manual_seed(0)
     unit = torch.nn.functional.normalize
-    logits = unit(torch.randn(16, 256, generator=draws), dim=1) @ unit(torch.randn(20, 256, generator=draws), dim=1).T
-    for epsilon, bound in ((0.05, 0.03), (0.02, 0.2)):
-        share = sinkhorn(logits, epsilon, 3).sum(dim=0) / (16 / 20)
-        assert float((share - 1).abs().max()) < bound, epsilon
+    far: dict[float, list[float]] = {0.05: [], 0.02: []}
+    for _ in range(50):
+        samples, prototypes = (unit(torch.randn(count, 256, generator=draws), dim=1) for count in (16, 20))
+        for epsilon, deviations in far.items():
+            share = sinkhorn(samples @ prototypes.T, epsilon, 3).sum(dim=0) / (16 / 20)
+            deviations.append(float((share - 1).abs().max()))
+    # docs/pretraining.md: the largest deviation of a batch, in the middle of 50 batches and in the worst.
+    for epsilon, middle, worst in ((0.05, 0.01, 0.05), (0.02, 0.2, 0.5)):
+        assert 0.3 * middle < float(np.median(far[epsilon])) < middle
+        assert 0.3 * worst < max(far[epsilon]) < worst
 
 
 def test_rows_are_distributions_and_columns_share_evenly() -> None:

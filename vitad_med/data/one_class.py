@@ -184,8 +184,9 @@ def _cases(source: _Source, section: Section, normal: int, val_fraction: float, 
         read = []
         start = 0
         for path, labels in files:
-            if labels.min() < 0 or labels.max() >= len(source.classes):
-                raise DataError(f"{path} has label {labels.max()}; {source.name} has 0 to {len(source.classes) - 1}.")
+            wrong = labels[(labels < 0) | (labels >= len(source.classes))]
+            if wrong.size:
+                raise DataError(f"{path} has label {wrong[0]}; {source.name} has 0 to {len(source.classes) - 1}.")
             for index in np.arange(len(labels)) if split == "test" else np.flatnonzero(labels == normal):
                 name = f"{split}/{start + index:05d}"
                 label = int(labels[index] != normal)

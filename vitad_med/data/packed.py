@@ -182,6 +182,8 @@ def _npz(file: Path, data: bytes) -> Pack:
     if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3)):
         raise DataError(f"images of {file} are {images.dtype} {images.shape}, not uint8 [N, H, W] or [N, H, W, 3].")
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    if content["labels"].dtype.kind not in "iu":
+        raise DataError(f"labels of {file} are {content['labels'].dtype}, not whole numbers.")
     names = tuple(str(name) for name in content.get("classes", ()))
     return _pack(file, images, content["labels"].astype(np.int64), names)
 

@@ -46,7 +46,7 @@ class DistillationTrainer(Trainer):
         device: where to train.
         max_epochs: passes over the training images.
         train_data_loader: batches ``{"image": [B, C, S, S]}`` of stored integers (:mod:`vitad_med.engines.loading`).
-        student: network that is trained, possibly wrapped for several GPUs.
+        student: network that is trained.
         teacher: its moving average.
         objective: see :class:`Objective`.
         optimizer: over the student's parameters.
@@ -57,6 +57,7 @@ class DistillationTrainer(Trainer):
         frozen_prototype_epochs: epochs in which the last layer rests (stabilises the start, Caron et al. 2021).
         shared_prototypes: one set of prototypes for both networks, put back to unit length after each step (AAAI 2023).
         amp: mixed precision where the device has it.
+        distributed: one of several processes, which share a batch among them.
         train_handlers: MONAI handlers.
 
     Raises:
@@ -68,7 +69,7 @@ class DistillationTrainer(Trainer):
         device: torch.device | str,
         max_epochs: int,
         train_data_loader: DataLoader[dict[str, Tensor]],
-        student: DistillationNetwork | DistributedDataParallel,
+        student: DistillationNetwork,
         teacher: DistillationNetwork,
         objective: Objective,
         optimizer: Optimizer,
@@ -79,6 +80,7 @@ class DistillationTrainer(Trainer):
         frozen_prototype_epochs: int = 1,
         shared_prototypes: bool = False,
         amp: bool = True,
+        distributed: bool = False,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
         check_batch_size(train_data_loader.batch_size or 0)
@@ -90,8 +92,7 @@ class DistillationTrainer(Trainer):
             handlers=train_handlers,
             decollate=False,
         )
-        self.student = student
-        self.teacher = teacher
+        self.network, self.teacher = student, teacher
         self.objective = objective
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -101,11 +102,16 @@ class DistillationTrainer(Trainer):
         self.frozen_prototype_epochs = frozen_prototype_epochs
         self.shared_prototypes = shared_prototypes
         self.precision = Precision.of(device, amp)
-        module = student.module if isinstance(student, DistributedDataParallel) else student
-        for network in (module, teacher):
-            use_fused_attention(network.encoder, torch.device(device).type != "cpu")
+        on_gpu = torch.device(device).type != "cpu"
+        for network in (student, teacher):
+            use_fused_attention(network.encoder, on_gpu)
         self.grad_scaler = self.precision.scaler()
-        self.rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        self.rank = dist.get_rank() if distributed else 0
+        self.student: nn.Module = student
+        if distributed:
+            # A step has a forward pass for each size of view: buffers sent between them would spoil their gradients.
+            ids = [torch.device(device).index] if on_gpu else None
+            self.student = DistributedDataParallel(student, device_ids=ids, broadcast_buffers=False)
 
     def attention(self, images: Tensor) -> Tensor:
         """The teacher's saliency of images [B, C, S, S] in 0..1: its mean CLS attention, [B, rows, columns]."""
@@ -145,11 +151,10 @@ class DistillationTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         self.grad_scaler.scale(loss).backward()
         self.grad_scaler.unscale_(self.optimizer)
-        network = self.student.module if isinstance(self.student, DistributedDataParallel) else self.student
         if engine.state.epoch <= self.frozen_prototype_epochs:
-            for parameter in network.head.last.parameters():
+            for parameter in self.network.head.last.parameters():
                 parameter.grad = None
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         # With fp16 the scaler finds its scale by steps that overflow and are skipped.
         if not self.grad_scaler.is_enabled():
             _check_finite("gradient's norm", norm, engine.state.iteration)
@@ -158,8 +163,8 @@ class DistillationTrainer(Trainer):
         self.scheduler.step()
         momentum = 1 - (1 - self.teacher_momentum) * 0.5 * (1 + math.cos(math.pi * progress))
         if self.shared_prototypes:
-            network.head.normalize_prototypes()
-        update_teacher(self.teacher, network, momentum, self.shared_prototypes)
+            self.network.head.normalize_prototypes()
+        update_teacher(self.teacher, self.network, momentum, self.shared_prototypes)
         return {"monitors": {"loss": float(loss.detach()), "gradient_norm": float(norm), **monitors}}
 
 

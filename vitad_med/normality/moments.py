@@ -115,6 +115,14 @@ class GaussianMoments:
                 tile[part].addcmul_(left, right, value=weight)
         self._mean += difference * (other.count / self.count)
 
+    def check_count(self) -> None:
+        """Raise DataError unless there are the two images that a covariance needs."""
+        if self.count < 2:
+            raise DataError(
+                f"{self.count} image has no covariance: fit on at least 2 normal images, better on more than there are "
+                "channels"
+            )
+
     def covariance(self, part: slice, epsilon: float, out: Tensor | None = None) -> Tensor:
         """Eq. 2 at a run of positions: float64 [p, D, D], of which the tiles on and below the diagonal are filled.
 
@@ -123,11 +131,7 @@ class GaussianMoments:
         Raises:
             DataError: fewer than two images.
         """
-        if self.count < 2:
-            raise DataError(
-                f"{self.count} image has no covariance: fit on at least 2 normal images, better on more than there are "
-                "channels"
-            )
+        self.check_count()
         matrices = self.scatter.dense(part, self.count - 1, out)
         matrices.diagonal(dim1=1, dim2=2).add_(epsilon)
         return matrices
