@@ -1,4 +1,4 @@
-"""Whether the pixels of a DICOM file are all there, and whether unpacking it would fill the memory: no pixel is decoded."""
+"""Whether the pixels of a DICOM file are all there, and whether unpacking it fills the memory; nothing is decoded."""
 
 from __future__ import annotations
 

@@ -114,10 +114,8 @@ def _is_radiograph(header: Header) -> Refusal:
 
 def _is_grey_frame(header: Header) -> Refusal:
     if header.samples != 1 or header.photometric not in MONOCHROME:
-        return (
-            Aside.COLOUR,
-            f"{header.samples} samples a pixel, {printable(header.photometric) or 'no photometry told'}",
-        )
+        photometry = printable(header.photometric) or "no photometric interpretation"
+        return Aside.COLOUR, f"{header.samples} samples a pixel, {photometry}"
     if header.frames != 1:
         return Aside.MULTI_FRAME, f"{header.frames} frames"
     pixels = header.shape[0] * header.shape[1]
@@ -132,8 +130,8 @@ def _is_frontal_chest(header: Header) -> Refusal:
     if header.burned_in:
         return Aside.BURNED_IN, "text is burned into the pixels"
     if (header.body_part or header.regions) and not _says_chest(header):
-        part = header.body_part or ", ".join(header.regions)
-        return Aside.BODY_PART, f"body part {printable(part)}"
+        # A free text, which may hold anything: it is not repeated.
+        return Aside.BODY_PART, "a body part that is not the chest"
     if view_of(header) == "lateral":
         return Aside.LATERAL, "a lateral or decubitus view"
     return None

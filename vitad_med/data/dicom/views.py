@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from vitad_med.data.case import UNKNOWN
 from vitad_med.data.dicom.codes import ANTERO_POSTERIOR, LATERAL_CODES, LATERAL_POSITIONS, POSTERO_ANTERIOR
 from vitad_med.data.dicom.header import Header
 
 View = Literal["PA", "AP", "lateral", "unknown"]
 
-# Words of free descriptions, English, German, French, Spanish, Italian and Japanese; a number may touch them ("LAT2").
-_LATERAL = re.compile(
-    r"(?<![a-z])(lat|lateral\w*|ll|seitlich\w*|profil\w*|perfil|laterale)(?![a-z])|側面", re.IGNORECASE
-)
+# Words of free descriptions: English, German, French, Spanish, Italian, Japanese; a number may touch them ("LAT2").
+_LATERAL = re.compile(r"(?<![a-z])(lat|lateral[a-z]*|ll|seitlich[a-z]*|profil[a-z]*|perfil)(?![a-z])|側面", re.I)
 _PA = re.compile(r"(?<![a-z])(p\.?a\.?|postero-?anterior)(?![a-z])", re.IGNORECASE)
 _AP = re.compile(r"(?<![a-z])(a\.?p\.?|antero-?posterior)(?![a-z])", re.IGNORECASE)
 
@@ -35,7 +32,7 @@ def view_of(header: Header) -> View:
                 return view
         if not header.views:
             return _described(" ".join(header.descriptions))
-    return UNKNOWN
+    return "unknown"
 
 
 _CODES: tuple[tuple[frozenset[str], View], ...] = (
