@@ -84,8 +84,8 @@ def read_key(path: Path | None = None) -> SiteKey:
         text = path.read_text(encoding="ascii")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"there is no key at {path}: make one, once for the site, with `vitad-med key new`; to resume a run, put its "
-            "key back"
+            f"there is no key at {path}: make one, once for the site, with `vitad-med key new`; to resume a run, put "
+            "its key back"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the key at {path} cannot be read: {getattr(error, 'strerror', 'it is no text')}") from error
