@@ -14,7 +14,7 @@ PACKAGE = "vitad_med"
 # from its own level, so synthesis knows no network, and never from above, so nobody imports the command line.
 LEVELS = (
     {"errors", "_torchvision_cpu"},
-    {"checkpoint", "digests", "outputs", "reproducibility"},
+    {"checkpoint", "digests", "outputs", "reproducibility", "site"},
     {"data"},
     {"augmentation", "metrics", "networks", "objectives", "synthesis"},
     {"adaptation", "normality"},

@@ -80,7 +80,8 @@ def foreign(names: set[str]) -> set[str]:
 def test_the_package_imports_exactly_what_it_declares(
     project: dict, repo_root: Path, providers: dict[str, set[str]]
 ) -> None:
-    needed_by_others = {"torchvision", "fire"}  # timm imports the one, monai.bundle's command line the other
+    # timm imports the first, monai.bundle's command line the second, pydicom the decoders.
+    needed_by_others = {"torchvision", "fire", "pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm"}
     packages = declared(project["dependencies"])
     names = foreign(imported_names([repo_root / "vitad_med"]))
     assert {name for name in names if not providers.get(name, set()) & packages} == set()
@@ -95,7 +96,7 @@ def test_tests_and_tools_import_exactly_what_dev_declares(
     needed_by_others = {"ruff", "mypy", "pandas-stubs", "scipy-stubs", "jsonschema", "pytest-xdist"}
     dev = declared(project["optional-dependencies"]["dev"])
     packages = declared(requirements(project))
-    own_helpers = {"conftest", "_machine", "contact_sheet", "tests"}
+    own_helpers = {"conftest", "_machine", "contact_sheet", "tests", "scripts"}
     # What a benchmark compares with lies in an environment of its own: it brings other versions of torch and timm.
     peers = {"anomalib"}
     names = imported_names([repo_root / folder for folder in ("tests", "benchmarks", "scripts")])

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from scripts.make_dx import make_folder
+from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.evaluation.document import read_document
 from vitad_med.normality.state import read_stored
 from vitad_med.predictions.reader import read_predictions
@@ -98,6 +100,20 @@ def test_other_features_than_those_of_the_fit_are_one_sentence(fitted: Path, bun
     words = ("--weights", str(fitted / "model.safetensors"), "--output_dir", str(tmp_path / "out"))
     done = bundle_run("evaluate.json", *words, "--image_size", "64", cwd=tmp_path, bundle=BUNDLE, status=2)
     assert "was fitted with channels_kept 20, here it is 100" in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_of_dicom_files_is_fitted_under_the_sites_key(nih_mini: Path, bundle_run, tmp_path: Path) -> None:
+    make_folder(read_chestxray14(nih_mini, section="train"), tmp_path / "ward")
+    (tmp_path / "site.key").write_text("7d1e" * 16)
+    configs = ["train.json", str(ROOT / "configs" / "datasets" / "dicom.json")]
+    words = ("--dataset_dir", str(tmp_path / "ward"), "--val_fraction", "0", "--tracking_uri", "none", *FEATURES)
+    secret = ("--identifier_key_file", str(tmp_path / "site.key"))
+    done = bundle_run(configs, *words, *secret, "--output_dir", str(tmp_path / "out"), cwd=tmp_path, bundle=BUNDLE)
+    assert "no labels: every image is taken as normal" in done.stdout
+    model = read_stored(tmp_path / "out" / "model.safetensors", "model")
+    assert model.settings["images"] == 64
+    assert model.provenance.naming[0].startswith("keyed:")
+    assert len(model.provenance.patients) > 1
 
 
 @pytest.mark.slow

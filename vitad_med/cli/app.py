@@ -7,7 +7,20 @@ import sys
 from collections.abc import Sequence
 
 from vitad_med import __version__
-from vitad_med.cli import calibrate, compare, data, demo, experiment, features, fits, report, stats, version
+from vitad_med.cli import (
+    calibrate,
+    compare,
+    data,
+    demo,
+    experiment,
+    features,
+    fits,
+    key,
+    lookup,
+    report,
+    stats,
+    version,
+)
 from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
@@ -25,6 +38,8 @@ examples:
   vitad-med features DIR --bundle BUNDLE --out DIR
                                           picture of features before the head, by type of image
   vitad-med experiment run FILE --out DIR several methods, seeds and data sets in one table
+  vitad-med key new                       the site's secret key for hashed names, once
+  vitad-med lookup HASH                   who a hashed name is, inside the site
   vitad-med version                       library versions, devices, threads, bf16 support
 
 Training and evaluation of a bundle go through MONAI:
@@ -41,7 +56,7 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (demo, data, report, compare, calibrate, stats, fits, features, experiment, version):
+    for module in (demo, data, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version):
         module.add_command(commands)
     return parser
 

@@ -24,7 +24,12 @@ if TYPE_CHECKING:  # the modules behind these take seconds to import; --help doe
 
 MIN_WIDTH = 80
 # Sections whose images no training of this data set used; the first is the default.
-SECTIONS = {"image_folder": ("all", "val"), "nih_chestxray14": ("val", "test"), "mvtec": ("val", "test")}
+SECTIONS = {
+    "image_folder": ("all", "val"),
+    "dicom": ("all", "val"),
+    "nih_chestxray14": ("val", "test"),
+    "mvtec": ("val", "test"),
+}
 # Options that say how to score images; a finished run was scored already.
 SCORING = ("bundle", "data", "section", "device", "weights", "set")
 

@@ -12,7 +12,7 @@ from vitad_med.cli.exit_codes import EPILOG, OK
 from vitad_med.cli.values import whole_number
 from vitad_med.errors import StorageError
 
-SOURCES = ("nih_chestxray14", "mvtec", "image_folder")
+SOURCES = ("nih_chestxray14", "mvtec", "image_folder", "dicom")
 SECTIONS = ("test", "val", "train", "all")
 DEFAULT_LIMIT = 300
 

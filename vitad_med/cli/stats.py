@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # takes seconds to import; --help does not wait for it
     from vitad_med.adaptation.statistics import SourceStatistics
 
 MIN_WIDTH = 80
-SOURCES = ("nih_chestxray14", "mvtec", "image_folder")
+SOURCES = ("nih_chestxray14", "mvtec", "image_folder", "dicom")
 MAKING = ("bundle", "data", "weights", "shard", "device", "seed", "identifier_key_file", "set")
 
 DESCRIPTION = """\

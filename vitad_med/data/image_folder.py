@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from vitad_med.data.case import Case
 from vitad_med.data.folders import dataset_folder, images_in
-from vitad_med.data.splits import hold_out_patients
-from vitad_med.errors import ConfigError, DataError
+from vitad_med.data.splits import check_section, section_of
+from vitad_med.errors import DataError
 
 SOURCE = "image_folder"
 Section = Literal["train", "val", "test", "all"]
@@ -38,10 +37,7 @@ def read_image_folder(
         DataError: a wrong folder, no image in it, or two images of one name.
         ConfigError: an unknown section, or ``val`` without a fraction.
     """
-    if section not in ("train", "val", "test", "all"):
-        raise ConfigError(f"section is {section!r}; use train, val, test or all.")
-    if section == "val" and val_fraction == 0:
-        raise ConfigError("section 'val' needs a val_fraction above 0.")
+    check_section(section, val_fraction)
     root = dataset_folder(dataset_dir)
     below = (path for path in root.rglob("*") if path.is_dir())
     visible = [path for path in below if not any(part.startswith(".") for part in path.relative_to(root).parts)]
@@ -51,8 +47,7 @@ def read_image_folder(
         for path in images_in(folder):
             case_id = path.relative_to(root).with_suffix("").as_posix()
             patient = case_id if folder == root else folder.relative_to(root).parts[0]
-            split: Literal["train", "test"] = "train" if section in ("train", "val") else "test"
-            cases.append(Case(case_id, patient, path, SOURCE, split, label=0))
+            cases.append(Case(case_id, patient, path, SOURCE, "test", label=0))
     if not cases:
         raise DataError(f"dataset_dir {root} holds no PNG, JPEG, TIFF or BMP image.")
     cases.sort(key=lambda case: case.case_id)
@@ -62,7 +57,4 @@ def read_image_folder(
                 f"{first.image_path} and {second.image_path.name} differ only in their suffix, so their results would "
                 "have one name: keep one of them, or rename it."
             )
-    if section in ("test", "all"):
-        return cases
-    kept, held = hold_out_patients(cases, val_fraction, split_seed)
-    return kept if section == "train" else [replace(case, split="val") for case in held]
+    return section_of(cases, section, val_fraction, split_seed)

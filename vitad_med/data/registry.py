@@ -11,6 +11,7 @@ from typing import Any
 from vitad_med.data import chestxray14, mvtec, one_class
 from vitad_med.data.case import Case
 from vitad_med.data.chestxray14 import read_chestxray14
+from vitad_med.data.dicom_folder import read_dicom_folder
 from vitad_med.data.image_folder import read_image_folder
 from vitad_med.data.mvtec import read_mvtec
 from vitad_med.data.one_class import read_cifar10, read_mnist
@@ -23,6 +24,7 @@ READERS: dict[str, Callable[..., list[Case]]] = {
     "mnist": read_mnist,
     "cifar10": read_cifar10,
     "image_folder": read_image_folder,
+    "dicom": read_dicom_folder,
 }
 
 PUBLIC_SOURCES = frozenset({chestxray14.SOURCE, mvtec.SOURCE, one_class.MNIST, one_class.CIFAR10})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from vitad_med.data.case import Case
 from vitad_med.data.packed import content_digest
@@ -53,6 +54,33 @@ def patients_in_several_splits(cases: Iterable[Case]) -> list[str]:
     for case in cases:
         splits.setdefault(case.patient_id, set()).add(case.split)
     return sorted(patient for patient, found in splits.items() if len(found) > 1)
+
+
+def check_section(section: str, val_fraction: float) -> None:
+    """Raise ConfigError for an unknown section, or ``val`` without a fraction."""
+    if section not in ("train", "val", "test", "all"):
+        raise ConfigError(f"section is {section!r}; use train, val, test or all.")
+    if section == "val" and val_fraction == 0:
+        raise ConfigError("section 'val' needs a val_fraction above 0.")
+
+
+def section_of(cases: Sequence[Case], section: str, val_fraction: float, split_seed: int) -> list[Case]:
+    """One section of images of which nothing is known but their patients.
+
+    Args:
+        cases: all of them.
+        section: ``train`` all but the held-out patients, ``val`` those, ``test`` and ``all`` everything.
+        val_fraction, split_seed: see :func:`hold_out_patients`.
+
+    Raises:
+        ConfigError: see :func:`check_section`.
+        DataError: nobody is left to train on.
+    """
+    check_section(section, val_fraction)
+    if section in ("test", "all"):
+        return list(cases)
+    kept, held = hold_out_patients([replace(case, split="train") for case in cases], val_fraction, split_seed)
+    return kept if section == "train" else [replace(case, split="val") for case in held]
 
 
 def split_digest(cases: Iterable[Case]) -> str:

@@ -22,7 +22,7 @@ _TABLES_ALONE: dict[str, dict[str, Any]] = {
     "mvtec": {"require_masks": False},
 }
 # Readers that know nothing of their images.
-_UNLABELLED = ("image_folder",)
+_UNLABELLED = ("image_folder", "dicom")
 
 logger = logging.getLogger(__name__)
 

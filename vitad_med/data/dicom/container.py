@@ -1,0 +1,104 @@
+"""Whether the pixels of a DICOM file are all there, and whether unpacking it fills the memory; nothing is decoded."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import BinaryIO
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from vitad_med.errors import DataError
+
+PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
+"""PixelData; float and double-float pixels, which no radiograph has."""
+
+_ITEM, _ITEM_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_UNDEFINED = 0xFFFFFFFF
+_PREAMBLE = 132
+INFLATED = 512 * 2**20
+"""Bytes that a deflated file may unpack to."""
+
+
+def check_length(file: BinaryIO, syntax: UID, needed: int) -> tuple[bool, str]:
+    """Compare the length of the pixel element with what lies on disk.
+
+    Args:
+        file: at the first byte of the pixel element, where pydicom stops before it; or at the end, where there is none.
+        syntax: transfer syntax of the file.
+        needed: bytes of the pixels when they are not compressed.
+
+    Returns:
+        Whether there are integer pixels, and why they cannot be whole, or an empty text.
+    """
+    end = os.fstat(file.fileno()).st_size
+    order = "<" if syntax.is_little_endian else ">"
+    head = file.read(8)
+    if len(head) < 8:
+        return False, ""
+    tag = struct.unpack(f"{order}HH", head[:4])
+    if tag != PIXELS[0]:
+        return False, ""
+    if syntax.is_implicit_VR:
+        (length,) = struct.unpack(f"{order}I", head[4:])
+    elif len(long := file.read(4)) == 4:
+        (length,) = struct.unpack(f"{order}I", long)
+    else:
+        return True, "the file ends in the header of its pixels"
+    start = file.tell()
+    if length == _UNDEFINED or syntax.is_compressed:
+        return True, _check_fragments(file, end)
+    if start + length > end:
+        return True, f"{start + length - end} of {length} bytes of pixels are missing"
+    if length < needed:
+        return True, f"the pixels have {length} bytes, {needed} are needed"
+    return True, ""
+
+
+def inflated_length(file: BinaryIO) -> None:
+    """Refuse a deflated file that would unpack to more than ``INFLATED`` bytes, before pydicom unpacks it whole.
+
+    Leaves the file at its beginning.
+
+    Raises:
+        DataError: it would.
+        zlib.error: it is damaged.
+    """
+    try:
+        if file.read(_PREAMBLE)[-4:] != b"DICM":
+            return
+        meta = read_file_meta_info(file.name)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        # Group length counts from behind its own element: tag, VR, length and value take 12 bytes.
+        file.seek(_PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
+        unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := file.read(2**16):
+            while chunk:
+                total += len(unpacker.decompress(chunk, 2**20))
+                chunk = unpacker.unconsumed_tail
+                if total > INFLATED:
+                    raise DataError(f"the file unpacks to more than {INFLATED // 2**20} MB")
+    finally:
+        file.seek(0)
+
+
+def _check_fragments(file: BinaryIO, end: int) -> str:
+    """Walk over the items of encapsulated pixels (PS3.5 A.4); they are little endian whatever the file is."""
+    fragments = 0
+    while True:
+        head = file.read(8)
+        if len(head) < 8:
+            return "the file ends between two fragments of its pixels"
+        group, element, length = struct.unpack("<HHI", head)
+        if (group, element) == _ITEM_END:
+            # The first item is the offset table.
+            return "" if fragments > 1 else "the pixels have no fragment"
+        if (group, element) != _ITEM or length == _UNDEFINED:
+            return "the fragments of the pixels are damaged"
+        fragments += 1
+        if file.tell() + length > end:
+            return f"{file.tell() + length - end} bytes of a fragment of the pixels are missing"
+        file.seek(length, os.SEEK_CUR)

@@ -1,0 +1,181 @@
+"""From the stored pixels of a DICOM file to 0..1, in one order: modality LUT, VOI LUT or window, inversion."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import generate_fragments
+from pydicom.pixels import apply_modality_lut, get_decoder
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from vitad_med.data.dicom.header import quiet
+from vitad_med.data.dicom.windows import FIRST, Window, choose
+from vitad_med.errors import DataError
+
+TOP = 2**16 - 1
+"""0..1 in 16 bits: every step of a detector of 16 bits or fewer stays apart."""
+
+SPAN = 2**20
+"""Most values between the least and the greatest of an image."""
+
+# One decoder a syntax, so that a file has the same pixels on every machine that has the package's requirements.
+DECODERS: dict[UID, str] = {
+    RLELossless: "pydicom",
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), "gdcm"),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
+}
+
+_FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """The pixels of one file as every bundle sees them.
+
+    Attributes:
+        values: uint16 [H, W], 0..65535 for 0..1, dark to light as on a light box: air is dark.
+        window: what brought modality values to 0..1, in words.
+        inverted: the file is stored light to dark (MONOCHROME1) and was inverted, once.
+    """
+
+    values: NDArray[np.uint16]
+    window: str
+    inverted: bool
+
+
+def read_radiograph(path: str | Path, window: str = FIRST) -> Radiograph:
+    """Decode a single-frame grey file.
+
+    The order is PS3.4 N.2: stored bits, modality LUT or rescale, VOI LUT or window to 0..1, inversion for MONOCHROME1
+    (or PresentationLUTShape INVERSE, which says the same and does not invert again). The result is rounded to 16 bits,
+    the only rounding there is.
+
+    Args:
+        path: the file.
+        window: ``first``, ``none``, ``percentile``, or the explanation of a LUT or window
+            (:func:`vitad_med.data.dicom.windows.choose`).
+
+    Raises:
+        DataError: pixels that cannot be decoded, in words without anything of the patient.
+        ConfigError: the file has no LUT or window of that name.
+    """
+    with quiet():
+        try:
+            dataset = pydicom.dcmread(path)
+            stored = decode(dataset)
+            least, counts = _histogram(stored)
+            # Every stored value once: what becomes of it does not depend on where it lies.
+            values = _modality(np.arange(least, least + len(counts)), dataset)
+            low, high = _modality(np.array(_full_range(dataset)), dataset)
+        except DataError:
+            raise
+        except Exception as error:  # pydicom and its decoders raise a dozen kinds on damaged files
+            raise DataError(f"its pixels cannot be decoded: {type(error).__name__}") from error
+        occurring = counts > 0
+        voi = choose(dataset, window, values[occurring], counts[occurring], (float(low), float(high)))
+    codes = np.rint(voi(values) * TOP).astype(np.uint16)
+    inverted = is_inverted(dataset)
+    told = voi.name or (f"{voi.centre:g}, {voi.width:g} {voi.function}" if isinstance(voi, Window) else "VOI LUT")
+    return Radiograph((TOP - codes if inverted else codes)[stored - least], told, inverted)
+
+
+def is_inverted(dataset: Dataset) -> bool:
+    """Whether high values are dark; MONOCHROME1 and the shape INVERSE both say so, and both together say it once."""
+    photometric = str(dataset.get("PhotometricInterpretation", "")).upper()
+    shape = str(dataset.get("PresentationLUTShape", "")).upper()
+    return photometric == "MONOCHROME1" or shape == "INVERSE"
+
+
+def decode(dataset: FileDataset) -> NDArray[np.integer]:
+    """Stored values of a single grey frame, [H, W], bits above those stored cut off.
+
+    Raises:
+        DataError: no decoder for the syntax, or a code stream of another size than the header says.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    size = (int(dataset.Rows), int(dataset.Columns))
+    if syntax.is_encapsulated:
+        if syntax not in DECODERS:
+            raise DataError(f"there is no decoder for {syntax.name}")
+        announced = _stream_size(dataset)
+        if announced not in (None, size):
+            raise DataError(f"its code stream has {announced} pixels, its header {size}")
+        pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=DECODERS[syntax])
+    else:
+        pixels, _ = get_decoder(syntax).as_array(dataset)
+    if pixels.shape != size:
+        raise DataError(f"it decodes to {pixels.shape} pixels, its header says {size}")
+    return _stored_bits(pixels, dataset)
+
+
+def _stored_bits(pixels: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
+    """Bits above those stored may hold anything (overlays of old devices); sign-extend what is left."""
+    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    if not 1 <= stored <= allocated or allocated > 32:
+        raise DataError(f"BitsStored {stored} does not go with BitsAllocated {allocated}")
+    if stored == pixels.dtype.itemsize * 8:
+        return pixels
+    cut: NDArray[np.integer] = pixels.astype(np.int64) & (2**stored - 1)
+    if int(dataset.PixelRepresentation) == 1:
+        cut -= (cut >> (stored - 1)) << stored
+    return cut
+
+
+def _full_range(dataset: Dataset) -> tuple[int, int]:
+    stored = int(dataset.BitsStored)
+    return (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if int(dataset.PixelRepresentation) else (0, 2**stored - 1)
+
+
+def _histogram(stored: NDArray[np.integer]) -> tuple[int, NDArray[np.int64]]:
+    """The least stored value, and how often it and each one after it occur."""
+    least, most = int(stored.min()), int(stored.max())
+    if most - least >= SPAN:
+        raise DataError(f"its values span {most - least:,}, more than any radiograph's")
+    return least, np.bincount((stored.astype(np.int64) - least).reshape(-1)).astype(np.int64)
+
+
+def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
+    return np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
+
+
+def _stream_size(dataset: Dataset) -> tuple[int, int] | None:
+    """Rows and columns that a code stream of the JPEG family announces, which its decoder will allocate."""
+    fragments = generate_fragments(dataset.PixelData)
+    next(fragments, None)  # the offset table
+    head = next(fragments, b"")[: 2**16]
+    if head[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, then SIZ with Xsiz, Ysiz, XOsiz, YOsiz
+        if len(head) < 24:
+            return None
+        right, bottom, left, top = struct.unpack(">4I", head[8:24])
+        return bottom - top, right - left
+    at = 2
+    while head[:2] == b"\xff\xd8" and at + 9 <= len(head):  # JPEG, JPEG-LS: segments up to the frame header
+        marker, length = head[at + 1], struct.unpack(">H", head[at + 2 : at + 4])[0]
+        if head[at] != 0xFF:
+            return None
+        if marker in _FRAME_HEADERS:
+            rows, columns = struct.unpack(">HH", head[at + 5 : at + 9])
+            return rows, columns
+        at += 2 + length
+    return None
