@@ -65,6 +65,7 @@ def test_mistakes_end_in_one_sentence(parts: list[Path], tmp_path: Path, capsys:
     other = str(fit(tmp_path / "other.safetensors", others, "1/1", width=4))
     out = tmp_path / "out.safetensors"
     model = one.replace(".part", "")
+    capsys.readouterr()
     for words, message in (
         (["merge", one, "--out", str(out)], "at least two parts"),
         (["merge", one, two], "--out is missing"),
