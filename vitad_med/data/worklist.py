@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +22,6 @@ from vitad_med.errors import DataError
 SOURCE = "dicom"
 PICTURES = "image_folder"
 NIFTI = (".nii", ".nii.gz")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from vitad_med.errors import DataError
 
-PIXELS = ((0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009))
-"""PixelData; float and double-float pixels, which no radiograph has."""
+PIXEL_DATA = (0x7FE0, 0x0010)
+"""Integer pixels; files of float pixels (7FE0,0008) and (7FE0,0009) are no radiographs."""
 
 _ITEM, _ITEM_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
@@ -39,7 +39,7 @@ def check_length(file: BinaryIO, syntax: UID, needed: int) -> tuple[bool, str]:
     if len(head) < 8:
         return False, ""
     tag = struct.unpack(f"{order}HH", head[:4])
-    if tag != PIXELS[0]:
+    if tag != PIXEL_DATA:
         return False, ""
     if syntax.is_implicit_VR:
         (length,) = struct.unpack(f"{order}I", head[4:])
