@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from vitad_med.cli.exit_codes import EPILOG, OK
-from vitad_med.errors import ConfigError, StorageError
+from vitad_med.cli.facts import out_file, print_facts
+from vitad_med.errors import ConfigError
 
 if TYPE_CHECKING:  # takes seconds to import; --help does not wait for it
     from vitad_med.normality.state import Stored
-
-MIN_WIDTH = 80
 
 DESCRIPTION = """\
 Fitted models of normality (contnet_gaussian): a Gaussian, or neighbours, of
@@ -60,11 +54,7 @@ def run(options: argparse.Namespace) -> int:
 def _merge(options: argparse.Namespace) -> None:
     if len(options.files) < 2:
         raise ConfigError("merge needs at least two parts, e.g. `vitad-med fits merge A B --out C`.")
-    if options.out is None:
-        raise ConfigError("--out is missing: give the file to write, e.g. --out model.safetensors.")
-    out = Path(options.out).expanduser()
-    if out.is_dir():
-        raise StorageError(f"--out '{options.out}' is a folder: give the file to write.")
+    out = out_file(options.out, "model.safetensors")
     from vitad_med.normality import write_model_of_parts
 
     write_model_of_parts(options.files, out)
@@ -83,13 +73,8 @@ def _print(path: Path) -> None:
     from vitad_med.normality.state import read_stored
 
     stored = read_stored(path)
-    console = Console(file=sys.stdout, width=max(MIN_WIDTH, shutil.get_terminal_size().columns), highlight=False)
     title = "Model of normality" if stored.content == "model" else "Part of a model of normality"
-    table = Table(title=title, title_justify="left", show_header=False)
-    for name, value in _rows(stored):
-        table.add_row(name, value)
-    console.print(table, markup=False)
-    console.print(f"{path}, digest {stored.digest[:12]}.", markup=False, soft_wrap=True)
+    print_facts(title, _rows(stored), path, stored.digest)
 
 
 def _rows(stored: Stored) -> list[tuple[str, str]]:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from vitad_med.cli.bundle_run import bundle_config, given_keys, run_quietly
 from vitad_med.cli.exit_codes import EPILOG, OK
+from vitad_med.cli.facts import out_file, print_facts
 from vitad_med.cli.values import whole_number
-from vitad_med.errors import ConfigError, StorageError
+from vitad_med.errors import ConfigError
 
 if TYPE_CHECKING:  # takes seconds to import; --help does not wait for it
     from vitad_med.adaptation.statistics import SourceStatistics
 
-MIN_WIDTH = 80
 SOURCES = ("nih_chestxray14", "mvtec", "image_folder", "dicom")
 MAKING = ("bundle", "data", "weights", "shard", "device", "seed", "identifier_key_file", "set")
 
@@ -93,7 +88,7 @@ def _make(options: argparse.Namespace) -> None:
         )
     if options.bundle is None:
         raise ConfigError("the model is not known: give --bundle, the folder of its bundle, e.g. bundles/attn_synth.")
-    out = _out(options)
+    out = out_file(options.out, "statistics.safetensors").resolve()
     config = bundle_config(options.bundle, "summarize.json")
     overrides: dict[str, Any] = {
         "dataset_dir": str(Path(options.what).expanduser().resolve()),
@@ -113,7 +108,7 @@ def _merge(options: argparse.Namespace) -> None:
     _refuse(options, MAKING)
     if len(options.files) < 2:
         raise ConfigError("merge needs at least two files of statistics, e.g. `vitad-med stats merge A B --out C`.")
-    out = _out(options)
+    out = out_file(options.out, "statistics.safetensors").resolve()
     from vitad_med.adaptation.statistics import read_statistics, write_statistics
     from vitad_med.adaptation.statistics_merge import merge_statistics
 
@@ -134,26 +129,11 @@ def _refuse(options: argparse.Namespace, names: Sequence[str]) -> None:
             raise ConfigError(f"--{name} does not apply to `vitad-med stats {options.what}`; leave it out.")
 
 
-def _out(options: argparse.Namespace) -> Path:
-    """Where the result goes; found out before minutes are spent."""
-    if options.out is None:
-        raise ConfigError("--out is missing: give the file to write, e.g. --out statistics.safetensors.")
-    out = Path(options.out).expanduser().resolve()
-    if out.is_dir():
-        raise StorageError(f"--out '{options.out}' is a folder: give the file to write.")
-    return out
-
-
 def _print(path: str | Path) -> None:
     from vitad_med.adaptation.statistics import read_statistics
 
     found = read_statistics(path)
-    console = Console(file=sys.stdout, width=max(MIN_WIDTH, shutil.get_terminal_size().columns), highlight=False)
-    table = Table(title="Source statistics", title_justify="left", show_header=False)
-    for name, value in _rows(found):
-        table.add_row(name, value)
-    console.print(table, markup=False)
-    console.print(f"{path}, digest {found.digest[:12]}.", markup=False, soft_wrap=True)
+    print_facts("Source statistics", _rows(found), path, found.digest)
 
 
 def _rows(found: SourceStatistics) -> list[tuple[str, str]]:

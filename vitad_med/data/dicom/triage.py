@@ -41,7 +41,6 @@ class Aside(StrEnum):
     LATERAL = "lateral"
     DUPLICATE = "duplicate"
     UID_CONFLICT = "uid_conflict"
-    PIXELS = "pixels"
 
 
 class Note(StrEnum):
@@ -71,7 +70,7 @@ def judge(header: Header) -> Verdict:
     """Whether one file can be scored as a frontal chest radiograph; looks at its header only.
 
     What a bundle is meant for (ages, views, modalities) is another question:
-    :func:`vitad_med.data.dicom.intended_use.outside_intended_use`.
+    :meth:`vitad_med.data.dicom.intended_use.IntendedUse.outside`.
     """
     for rule in (_is_image, _is_radiograph, _is_grey_frame, _is_frontal_chest):
         refusal = rule(header)

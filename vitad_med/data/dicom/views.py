@@ -12,8 +12,8 @@ View = Literal["PA", "AP", "lateral", "unknown"]
 
 # Words of free descriptions: English, German, French, Spanish, Italian, Japanese; a number may touch them ("LAT2").
 _LATERAL = re.compile(r"(?<![a-z])(lat|lateral[a-z]*|ll|seitlich[a-z]*|profil[a-z]*|perfil)(?![a-z])|側面", re.I)
-_PA = re.compile(r"(?<![a-z])(p\.?a\.?|postero-?anterior)(?![a-z])", re.IGNORECASE)
-_AP = re.compile(r"(?<![a-z])(a\.?p\.?|antero-?posterior)(?![a-z])", re.IGNORECASE)
+_PA = re.compile(r"(?<![a-z])(p\.?a\.?|postero-?anterior)(?![a-z])", re.I)
+_AP = re.compile(r"(?<![a-z])(a\.?p\.?|antero-?posterior)(?![a-z])", re.I)
 
 
 def view_of(header: Header) -> View:
