@@ -1,0 +1,1 @@
+"""The way to and from a hospital's archive: DICOMweb and DIMSE."""
