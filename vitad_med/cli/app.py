@@ -18,12 +18,16 @@ from vitad_med.cli import (
     key,
     lookup,
     report,
+    score,
     stats,
     version,
 )
 from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
+
+COMMANDS = (demo, data, score, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version)
+"""In the order in which the help lists them."""
 
 EXAMPLES = """\
 examples:
@@ -32,6 +36,8 @@ examples:
   vitad-med report RUN --out DIR          cohort localization report of any scores and maps
   vitad-med compare RUN_A RUN_B --out DIR is one run better than another on the same images
   vitad-med calibrate DIR --bundle BUNDLE set the threshold on a site's own normal images
+  vitad-med score DIR --bundle BUNDLE --out DIR
+                                          score a folder of radiographs: worklist, report, DICOM
   vitad-med stats DIR --bundle BUNDLE --out FILE
                                           what test-time adaptation knows of the training images
   vitad-med fits merge PARTS --out FILE   one model of normality of several machines' parts
@@ -56,7 +62,21 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (demo, data, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version):
+    for module in (
+        demo,
+        data,
+        report,
+        compare,
+        calibrate,
+        stats,
+        fits,
+        features,
+        experiment,
+        score,
+        key,
+        lookup,
+        version,
+    ):
         module.add_command(commands)
     return parser
 

@@ -35,3 +35,19 @@ LATERAL_CODES = frozenset(
 
 LATERAL_POSITIONS = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "ML", "LM"})
 """ViewPosition (0018,5101): the defined terms for laterals and decubitus, and what devices write in their place."""
+
+MANUFACTURERS = {
+    "Agfa": "agfa",
+    "Canon": "canon",
+    "Carestream": "carestream",
+    "Fujifilm": "fuji",
+    "GE HealthCare": "ge medical",
+    "Hologic": "hologic",
+    "Kodak": "kodak",
+    "Konica Minolta": "konica",
+    "Philips": "philips",
+    "Samsung": "samsung",
+    "Shimadzu": "shimadzu",
+    "Siemens": "siemens",
+}
+"""Manufacturers of radiography devices, and a part of what their devices write in Manufacturer (0008,0070)."""

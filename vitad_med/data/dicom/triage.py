@@ -41,6 +41,8 @@ class Aside(StrEnum):
     LATERAL = "lateral"
     DUPLICATE = "duplicate"
     UID_CONFLICT = "uid_conflict"
+    PIXELS = "pixels"
+    NOT_FINITE = "not_finite"
 
 
 class Note(StrEnum):
