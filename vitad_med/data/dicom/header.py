@@ -146,7 +146,7 @@ def _header(path: Path, dataset: FileDataset, file: BinaryIO) -> Header:
         series=_text(dataset, "SeriesInstanceUID"),
         study=_text(dataset, "StudyInstanceUID"),
         transfer_syntax=syntax,
-        patient_id=_patient(dataset),
+        patient_id=patient_identifier(dataset),
         modality=_text(dataset, "Modality").upper(),
         manufacturer=_text(dataset, "Manufacturer"),
         body_part=_text(dataset, "BodyPartExamined").upper(),
@@ -175,7 +175,8 @@ def _age(dataset: Dataset) -> float | None:
     return age_between(_text(dataset, "PatientBirthDate"), _text(dataset, "StudyDate"))
 
 
-def _patient(dataset: Dataset) -> str:
+def patient_identifier(dataset: Dataset) -> str:
+    """PatientID with its issuer, where one is named, or an empty text."""
     number, issuer = _text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")
     return f"{number}\\{issuer}" if number and issuer else number
 

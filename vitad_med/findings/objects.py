@@ -1,0 +1,78 @@
+"""DICOM objects of one finding: each a whole file, in a series of its kind in the radiograph's study."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitad_med.errors import ConfigError
+from vitad_med.findings.capture import make_capture
+from vitad_med.findings.finding import Finding, Provenance
+from vitad_med.findings.making import Making
+from vitad_med.findings.presentation import make_presentation
+from vitad_med.findings.regions import REGION_SHARE, find_regions, original_geometry
+from vitad_med.findings.report import make_report
+from vitad_med.findings.segmentation import make_binary, make_fractional
+from vitad_med.findings.source import read_source
+from vitad_med.site.key import SiteKey
+
+KINDS = ("sc", "seg", "seg_fractional", "sr", "gsps")
+
+
+def make_objects(
+    source: Path,
+    finding: Finding,
+    provenance: Provenance,
+    kinds: Collection[str],
+    *,
+    picture: NDArray[np.uint8] | None,
+    region_share: float = REGION_SHARE,
+    key: SiteKey | None = None,
+) -> dict[str, bytes]:
+    """Make the DICOM objects of one radiograph; the same arguments give the same bytes.
+
+    Args:
+        source: the DICOM file that was scored; its header is read, its pixels are not.
+        finding: what was found.
+        provenance: what found it, and when.
+        kinds: of :data:`KINDS`. ``sc``: secondary capture, the map over the radiograph. ``seg``: the regions as a
+            binary segmentation. ``seg_fractional``: the whole map as one. ``sr``: structured report. ``gsps``:
+            presentation state with the regions' outlines.
+        picture: the whole radiograph at its own size, uint8 [H, W], dark to light; ``sc`` draws on it, the others need
+            none.
+        region_share: share of an image's pixels that its regions take together.
+        key: the site's; given, the objects name the patient, the study and the radiograph by it alone.
+
+    Returns:
+        The bytes of a DICOM file a kind. Absent are ``seg`` and ``gsps`` where there is no region, because nothing is
+        flagged or the map is constant, and ``seg_fractional`` where the map is constant.
+
+    Raises:
+        ConfigError: an unknown kind, a picture that is missing, a share out of its range.
+        DataError: the source has no UIDs to refer to, or picture or map do not fit it.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ConfigError(f"output '{unknown[0]}' is unknown: use {', '.join(KINDS)}")
+    radiograph = read_source(source, key)
+    values = original_geometry(finding.map, radiograph.shape)
+    regions = find_regions(values, region_share) if finding.flagged else []
+    making = Making(radiograph, finding, provenance, regions, region_share)
+    made: dict[str, bytes] = {}
+    for kind in (kind for kind in KINDS if kind in kinds):
+        if kind == "sc":
+            if picture is None:
+                raise ConfigError("output 'sc' needs the picture that it draws on")
+            made[kind] = make_capture(making, picture, values)
+        elif kind == "seg" and regions:
+            made[kind] = make_binary(making)
+        elif kind == "seg_fractional" and values.min() < values.max():
+            made[kind] = make_fractional(making, values)
+        elif kind == "sr":
+            made[kind] = make_report(making)
+        elif kind == "gsps" and regions:
+            made[kind] = make_presentation(making)
+    return made
