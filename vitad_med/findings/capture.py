@@ -51,14 +51,12 @@ def make_capture(making: Making, picture: NDArray[np.uint8], values: NDArray[np.
     made.SourceImageSequence = _source_image(image)
     for keyword in (
         *("BurnedInAnnotation", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
-        *(
-            ("PixelSpacing", "PixelSpacingCalibrationType")
-            if source.spacing and source.spacing.source != "DETECTOR"
-            else ()
-        ),
+        *("PixelSpacing", "PixelSpacingCalibrationType"),
     ):
         if keyword in image:
             made[keyword] = image[keyword]
+    if "PixelSpacingCalibrationType" in made:
+        made.PixelSpacingCalibrationDescription = "As in the source image"
     return to_bytes(made, making)
 
 

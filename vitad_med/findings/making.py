@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 
 from vitad_med.data.dicom.codes import MANUFACTURER
-from vitad_med.data.dicom.header import quiet
 from vitad_med.findings.finding import Finding, Provenance
 from vitad_med.findings.raw import keep_bytes
 from vitad_med.findings.regions import Region
@@ -103,11 +102,10 @@ def to_bytes(made: Dataset, making: Making) -> bytes:
             setattr(made, keyword, value)
     for item in made.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = today + now
-    with quiet():
-        made = correct_ambiguous_vr(made, True)
-        for tag in making.source.about.keys():  # noqa: SIM118 - iterating over a Dataset decodes its elements
-            made[tag] = making.source.about.get_item(tag)
-        keep_bytes(made)
-        buffer = io.BytesIO()
-        pydicom.dcmwrite(buffer, made, enforce_file_format=True)
+    made = correct_ambiguous_vr(made, True)
+    for tag in making.source.about.keys():  # noqa: SIM118 - iterating over a Dataset decodes its elements
+        made[tag] = making.source.about.get_item(tag)
+    keep_bytes(made)
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, made, enforce_file_format=True)
     return buffer.getvalue()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vitad_med.data.dicom.header import quiet
 from vitad_med.errors import ConfigError
 from vitad_med.findings.capture import make_capture
 from vitad_med.findings.finding import Finding, Provenance
@@ -57,22 +58,25 @@ def make_objects(
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ConfigError(f"output '{unknown[0]}' is unknown: use {', '.join(KINDS)}")
-    radiograph = read_source(source, key)
-    values = original_geometry(finding.map, radiograph.shape)
-    regions = find_regions(values, region_share) if finding.flagged else []
-    making = Making(radiograph, finding, provenance, regions, region_share)
-    made: dict[str, bytes] = {}
-    for kind in (kind for kind in KINDS if kind in kinds):
-        if kind == "sc":
-            if picture is None:
-                raise ConfigError("output 'sc' needs the picture that it draws on")
-            made[kind] = make_capture(making, picture, values)
-        elif kind == "seg" and regions:
-            made[kind] = make_binary(making)
-        elif kind == "seg_fractional" and values.min() < values.max():
-            made[kind] = make_fractional(making, values)
-        elif kind == "sr":
-            made[kind] = make_report(making)
-        elif kind == "gsps" and regions:
-            made[kind] = make_presentation(making)
-    return made
+    with quiet():
+        radiograph = read_source(source, key)
+        values = original_geometry(finding.map, radiograph.shape)
+        regions = find_regions(values, region_share) if finding.flagged else []
+        making = Making(radiograph, finding, provenance, regions, region_share)
+        made = {kind: _make(kind, making, values, picture) for kind in KINDS if kind in kinds}
+    return {kind: file for kind, file in made.items() if file is not None}
+
+
+def _make(kind: str, making: Making, values: NDArray[np.float32], picture: NDArray[np.uint8] | None) -> bytes | None:
+    """The file of a kind, or None where there is nothing that it could hold."""
+    if kind == "sr":
+        return make_report(making)
+    if kind == "sc":
+        if picture is None:
+            raise ConfigError("output 'sc' needs the picture that it draws on; give the whole radiograph in 8 bits")
+        return make_capture(making, picture, values)
+    if kind == "seg_fractional":
+        return make_fractional(making, values) if values.min() < values.max() else None
+    if not making.regions:
+        return None
+    return make_binary(making) if kind == "seg" else make_presentation(making)

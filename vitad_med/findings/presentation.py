@@ -16,6 +16,8 @@ from pydicom.multival import MultiValue
 
 from vitad_med.findings.making import NOTICE, Making, to_bytes
 
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
 
 def make_presentation(making: Making) -> bytes:
     """A closed polyline a region with its number, and a notice.
@@ -54,6 +56,8 @@ def _first_window(image: Dataset) -> Dataset:
     """The image with its first VOI LUT, else its first window, and no other."""
     one = Dataset()
     one.update(image)
+    if one.get("VOILUTFunction") not in _FUNCTIONS:  # scoring looks through windows of these alone
+        one.pop("VOILUTFunction", None)
     if one.get("VOILUTSequence"):
         one.VOILUTSequence = one.VOILUTSequence[:1]
         for keyword in ("WindowCenter", "WindowWidth"):

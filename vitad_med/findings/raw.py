@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -15,8 +16,6 @@ CHARACTER_SET = Tag(0x0008, 0x0005)
 _AS_BYTES = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT"})
 _AS_BYTES |= {"PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 """VRs whose bytes are the same in each transfer syntax."""
-
-_DEFAULT_ENCODING = "iso8859"  # pydicom's name of the default repertoire
 
 
 def copy_elements(source: Dataset, keywords: Iterable[str]) -> Dataset:
@@ -45,7 +44,8 @@ def keep_bytes(dataset: Dataset) -> None:
             for item in element.value:
                 keep_bytes(item)
     written = dataset.get(CHARACTER_SET)
-    dataset.set_original_encoding(False, True, _DEFAULT_ENCODING if written is None else written.value)
+    encoding = default_encoding if written is None else convert_encodings(written.value)
+    dataset.set_original_encoding(False, True, encoding)
 
 
 def _copy(source: Dataset, tag: BaseTag, copy: Dataset) -> None:

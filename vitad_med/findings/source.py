@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pydicom
@@ -82,6 +82,8 @@ _STORED_AS = (
 )
 """What objects need of the image itself; none of it is free text."""
 
+_CALIBRATION = ("PixelSpacing", "PixelSpacingCalibrationType")
+
 _UNITS = ("OD", "HU", "US")
 """Defined terms of RescaleType and ModalityLUTType for radiographs (PS3.3 C.11.1.1.2); US is unspecified."""
 
@@ -129,7 +131,7 @@ class Source:
             minutes = int(offset[1:3]) * 60 + int(offset[3:5])
             return moment.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
         except (IndexError, ValueError):
-            return moment.astimezone(timezone.utc)  # noqa: UP017 - one name of the class, used twice
+            return moment.astimezone(UTC)
 
 
 def read_source(path: Path, key: SiteKey | None = None) -> Source:
@@ -164,7 +166,12 @@ def read_source(path: Path, key: SiteKey | None = None) -> Source:
             if keyword not in about:
                 setattr(about, keyword, None)
             setattr(image, keyword, None)
-    return Source(image, about, read_spacing(image), is_inverted(header), key is not None)
+        spacing = read_spacing(image)
+        if spacing is None or spacing.source == "DETECTOR":  # what is not calibrated must not measure anything
+            for keyword in _CALIBRATION:
+                if keyword in image:
+                    delattr(image, keyword)
+    return Source(image, about, spacing, is_inverted(header), key is not None)
 
 
 def _plain(image: Dataset) -> Dataset:

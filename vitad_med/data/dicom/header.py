@@ -95,16 +95,18 @@ def read_header(path: str | Path) -> Header:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines, which quote values of the patient, out of the logs."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    """Keep warnings and log lines of pydicom and highdicom, which quote values of the patient, out of the logs."""
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def parse_age(text: str) -> float | None:
