@@ -154,6 +154,16 @@ def test_damaged_elements_are_left_out(write) -> None:
     assert read_source(path).spacing is None
 
 
+@pytest.mark.parametrize(("age", "expected"), [(b"062Y", "062Y"), (b"62", None), (b"62 Y", None), (b"", "")])
+def test_an_age_is_copied_only_if_it_is_one(write, age: bytes, expected: str | None) -> None:
+    path = write(age="999Y")
+    content = path.read_bytes()
+    element = b"\x10\x00\x10\x10AS\x04\x00999Y"
+    assert element in content
+    path.write_bytes(content.replace(element, element[:6] + len(age).to_bytes(2, "little") + age))
+    assert read_source(path).about.get("PatientAge") == expected
+
+
 @pytest.mark.parametrize(
     ("offset", "expected"),
     [(None, "20261128233005"), ("+0900", "20261129083005"), ("-0330", "20261128200005"), ("?", "20261128233005")],

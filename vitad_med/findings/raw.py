@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from pydicom.charset import convert_encodings, default_encoding
@@ -18,11 +19,20 @@ _AS_BYTES |= {"PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 """VRs whose bytes are the same in each transfer syntax."""
 
 
+_FORMS = {
+    "AS": re.compile(rb"(\d{3}[DWMY])?[ \0]*"),
+    "DS": re.compile(rb"[-+.\deE\\ ]*\0?"),
+    "IS": re.compile(rb"[-+\d\\ ]*\0?"),
+}
+"""Ages and quantities, PS3.5 6.2. Names and dates stay however they are written: they tell whose and which study it is."""
+
+
 def copy_elements(source: Dataset, keywords: Iterable[str]) -> Dataset:
     """Elements of a file, as far as it has them.
 
     Text is copied byte for byte: decoding and encoding anew changes escape sequences of ISO 2022, and loses what a
-    wrong SpecificCharacterSet makes unreadable. Elements that are damaged are left out.
+    wrong SpecificCharacterSet makes unreadable. Elements that are damaged are left out, and so are ages and quantities
+    that are not written as one (an age ``62`` without its unit), which would make the copy invalid too.
 
     Args:
         source: as pydicom read it.
@@ -53,6 +63,8 @@ def _copy(source: Dataset, tag: BaseTag, copy: Dataset) -> None:
     vr = _vr(element)
     if isinstance(element, RawDataElement) and vr in _AS_BYTES:
         value = element.value or b""
+        if vr in _FORMS and not _FORMS[vr].fullmatch(value):
+            return
         value += b"" if len(value) % 2 == 0 else b"\0" if vr == "UI" else b" "
         copy[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
         return
