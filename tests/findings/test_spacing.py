@@ -15,7 +15,7 @@ from vitad_med.findings.spacing import Spacing, read_spacing
     [
         ({}, None),
         ({"PixelSpacing": [0.2, 0.1]}, None),
-        ({"PixelSpacing": [0.2, 0.1], "PixelSpacingCalibrationType": "?"}, None),
+        ({"PixelSpacing": [0.2, 0.1], "PixelSpacingCalibrationType": "MANUAL"}, None),
         (
             {"PixelSpacing": [0.2, 0.1], "PixelSpacingCalibrationType": "FIDUCIAL", "ImagerPixelSpacing": [1, 1]},
             Spacing(0.2, 0.1, "FIDUCIAL"),

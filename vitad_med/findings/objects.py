@@ -60,7 +60,9 @@ def make_objects(
         raise ConfigError(f"output '{unknown[0]}' is unknown: use {', '.join(KINDS)}")
     with quiet():
         radiograph = read_source(source, key)
-        values = original_geometry(finding.map, radiograph.shape)
+        # Most images are not flagged, and a report of theirs needs no map.
+        drawn = bool(finding.flagged) or "sc" in kinds or "seg_fractional" in kinds
+        values = original_geometry(finding.map, radiograph.shape) if drawn else finding.map
         regions = find_regions(values, region_share) if finding.flagged else []
         making = Making(radiograph, finding, provenance, regions, region_share)
         made = {kind: _make(kind, making, values, picture) for kind in KINDS if kind in kinds}

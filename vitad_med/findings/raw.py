@@ -24,7 +24,7 @@ _FORMS = {
     "DS": re.compile(rb"[-+.\deE\\ ]*\0?"),
     "IS": re.compile(rb"[-+\d\\ ]*\0?"),
 }
-"""Ages and quantities, PS3.5 6.2. Names and dates stay however they are written: they tell whose and which study it is."""
+"""Ages and quantities, PS3.5 6.2. Names and dates stay however they are written: they tell whose study it is."""
 
 
 def copy_elements(source: Dataset, keywords: Iterable[str]) -> Dataset:
