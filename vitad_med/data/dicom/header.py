@@ -95,16 +95,18 @@ def read_header(path: str | Path) -> Header:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep pydicom's warnings and log lines, which quote values of the patient, out of the logs."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    """Keep warnings and log lines of pydicom and highdicom, which quote values of the patient, out of the logs."""
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def parse_age(text: str) -> float | None:
@@ -146,7 +148,7 @@ def _header(path: Path, dataset: FileDataset, file: BinaryIO) -> Header:
         series=_text(dataset, "SeriesInstanceUID"),
         study=_text(dataset, "StudyInstanceUID"),
         transfer_syntax=syntax,
-        patient_id=_patient(dataset),
+        patient_id=patient_identifier(dataset),
         modality=_text(dataset, "Modality").upper(),
         manufacturer=_text(dataset, "Manufacturer"),
         body_part=_text(dataset, "BodyPartExamined").upper(),
@@ -175,7 +177,8 @@ def _age(dataset: Dataset) -> float | None:
     return age_between(_text(dataset, "PatientBirthDate"), _text(dataset, "StudyDate"))
 
 
-def _patient(dataset: Dataset) -> str:
+def patient_identifier(dataset: Dataset) -> str:
+    """PatientID with its issuer, where one is named, or an empty text."""
     number, issuer = _text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")
     return f"{number}\\{issuer}" if number and issuer else number
 
