@@ -28,8 +28,8 @@ from pydicom.uid import (
 )
 
 from vitad_med.data.dicom import codestream, rle
-from vitad_med.data.dicom.header import quiet
 from vitad_med.data.dicom.jpeg import decode_jpeg
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.data.dicom.windows import FIRST, Window, choose
 from vitad_med.errors import DataError
 
