@@ -54,7 +54,7 @@ _GDCM = {
 def encode(path: Path, syntax: UID) -> None:
     """Encode a file of explicit little endian anew, in place."""
     if syntax in _GDCM:
-        _gdcm(path, _GDCM[syntax])
+        encode_by_gdcm(path, _GDCM[syntax])
         return
     dataset = pydicom.dcmread(path)
     if syntax in PLAIN:
@@ -87,7 +87,8 @@ def put_stream(dataset: pydicom.Dataset, stream: bytes) -> None:
     dataset["PixelData"].is_undefined_length = True
 
 
-def _gdcm(path: Path, syntax: int) -> None:
+def encode_by_gdcm(path: Path, syntax: int) -> None:
+    """Encode a file anew, in place, by one of GDCM's own names of transfer syntaxes."""
     reader, writer, change = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
     reader.SetFileName(str(path))
     assert reader.Read()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pydicom
 import pytest
@@ -26,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.data.dicom.encodings import COMPRESSED, LOSSY, encode, put_stream, stream_of
+from tests.data.dicom.encodings import COMPRESSED, LOSSY, encode, encode_by_gdcm, put_stream, stream_of
 from vitad_med.data.dicom import codestream, rle
 from vitad_med.data.dicom.pixels import decode, read_radiograph
 from vitad_med.errors import DataError
@@ -193,6 +194,15 @@ def test_a_last_tile_part_of_open_length(radiograph: np.ndarray) -> None:
 )
 def test_markers_that_are_none(stream: bytes, message: str) -> None:
     assert message in codestream.damage(stream)
+
+
+def test_jpeg_of_16_bits_that_gdcm_writes_is_refused(write) -> None:
+    """It decodes its own file to other pixels."""
+    path = write()
+    encode_by_gdcm(path, gdcm.TransferSyntax.JPEGExtendedProcess2_4)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGExtended12Bit
+    with pytest.raises(DataError, match="of neither 8 nor 12 bits"):
+        read_radiograph(path)
 
 
 def test_runs_of_rle() -> None:

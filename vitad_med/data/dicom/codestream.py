@@ -15,6 +15,8 @@ Size = tuple[int, int]
 _SOI, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _EOI, _SOS, _JPEG_LS = 0xD9, 0xDA, 0xF7
 _FRAMES = frozenset({*range(0xC0, 0xD0), _JPEG_LS} - {0xC4, 0xC8, 0xCC})
+_DCT = (0xC0, 0xC1, 0xC2)
+"""Frames of baseline, extended and progressive JPEG."""
 _RESTARTS = range(0xD0, 0xD8)
 # DHT, DAC, DQT, DNL, DRI, LSE (JPEG-LS), APP0 to APP15, COM
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD, 0xF8, 0xFE, *range(0xE0, 0xF0)})
@@ -72,6 +74,9 @@ def _damage_jpeg(stream: bytes) -> str:
             return "its code stream has a marker where none can be"
         if at + 4 > len(stream):
             return CUT
+        if marker in _DCT and stream[at + 4 : at + 5] not in (b"\x08", b"\x0c"):
+            # GDCM writes such streams, and decodes them to other pixels.
+            return "its code stream is of a cosine transform of neither 8 nor 12 bits"
         if marker == _JPEG_LS:
             last_stuffed = 0x7F
         at += 2 + struct.unpack_from(">H", stream, at + 2)[0]
