@@ -1,8 +1,8 @@
 """Whether a compressed image is all there, from the markers of its code stream; nothing is decoded.
 
-Decoders differ in what they make of a stream that was cut: one fills the rest with grey, one reads on for half a minute
-behind the end. Markers tell beforehand. Sources: ITU-T T.81 annex B (JPEG), T.87 annex C (JPEG-LS), T.800 annex A
-(JPEG 2000 and, with T.814, HTJ2K).
+Decoders differ in what they make of a stream that was cut: one fills a lost part with black, one reads on for half a
+minute behind the end. Markers tell beforehand. Sources: ITU-T T.81 annex B (JPEG), T.87 annex C (JPEG-LS), T.800 annex
+A (JPEG 2000 and, with T.814, HTJ2K).
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from pydicom.uid import (
 from vitad_med.data.dicom import codestream, rle
 from vitad_med.data.dicom.jpeg import decode_jpeg
 from vitad_med.data.dicom.quiet import quiet
+from vitad_med.data.dicom.triage import MONOCHROME
 from vitad_med.data.dicom.windows import FIRST, Window, choose
 from vitad_med.errors import DataError
 
@@ -114,10 +115,12 @@ def decode(dataset: FileDataset) -> NDArray[np.integer]:
             damaged so that it can be known.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
+    _check_format(dataset)
     size = (int(dataset.Rows), int(dataset.Columns))
-    pixels = (
-        _decompressed(dataset, syntax, size) if syntax.is_encapsulated else get_decoder(syntax).as_array(dataset)[0]
-    )
+    if syntax.is_encapsulated:
+        pixels = _decompressed(dataset, syntax, size)
+    else:
+        pixels, _ = get_decoder(syntax).as_array(dataset)
     if pixels.shape != size:
         raise DataError(f"it decodes to {pixels.shape} pixels, its header says {size}")
     return _stored_bits(pixels, dataset)
@@ -140,11 +143,22 @@ def _decompressed(dataset: FileDataset, syntax: UID, size: tuple[int, int]) -> N
     return pixels
 
 
+def _check_format(dataset: Dataset) -> None:
+    """Refuse what describes no grey frame, before a decoder sees it: GDCM ends the process over some of it."""
+    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
+        raise DataError(f"BitsStored {stored} does not go with BitsAllocated {allocated}")
+    if int(dataset.PixelRepresentation) not in (0, 1):
+        raise DataError(f"PixelRepresentation {int(dataset.PixelRepresentation)} is neither 0 nor 1")
+    if int(dataset.SamplesPerPixel) != 1 or str(dataset.PhotometricInterpretation).upper() not in MONOCHROME:
+        raise DataError("its pixels are not grey")
+    if int(dataset.Rows) < 1 or int(dataset.Columns) < 1:
+        raise DataError("it has no rows or columns")
+
+
 def _stored_bits(pixels: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
     """Bits above those stored may hold anything (overlays of old devices); sign-extend what is left."""
-    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
-    if not 1 <= stored <= allocated or allocated > 32:
-        raise DataError(f"BitsStored {stored} does not go with BitsAllocated {allocated}")
+    stored = int(dataset.BitsStored)
     if stored == pixels.dtype.itemsize * 8:
         return pixels
     cut: NDArray[np.integer] = pixels.astype(np.int64) & (2**stored - 1)
