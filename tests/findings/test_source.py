@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tests.data.dicom.encodings import encode
-from vitad_med.data.dicom.header import quiet
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.errors import DataError
 from vitad_med.findings.finding import Finding, Provenance
 from vitad_med.findings.objects import KINDS, make_objects

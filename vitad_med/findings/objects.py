@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vitad_med.data.dicom.header import quiet
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.errors import ConfigError
 from vitad_med.findings.capture import make_capture
 from vitad_med.findings.finding import Finding, Provenance

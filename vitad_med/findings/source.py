@@ -9,8 +9,8 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from vitad_med.data.dicom.header import quiet
 from vitad_med.data.dicom.pixels import is_inverted
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.errors import DataError
 from vitad_med.findings.deidentify import keep_known_terms, keyed_study, replace_uids
 from vitad_med.findings.raw import copy_elements

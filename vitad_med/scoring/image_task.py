@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitad_med.calibration.intensity import intensity_statistics
-from vitad_med.data.dicom.header import quiet
 from vitad_med.data.dicom.pixels import read_radiograph
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.data.dicom.windows import FIRST
 from vitad_med.data.image_io import read_stored, resize, to_channels
 from vitad_med.data.intensity import from_unit_range, to_unit_range

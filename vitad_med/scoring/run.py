@@ -98,7 +98,7 @@ class Session:
         if source.exists() and source.resolve() == out:
             raise ConfigError(f"--out '{out}' is the folder that is scored: choose another --out")
         self.tell(f"looking at the files of the folder for {self.bundle.name}")
-        items = build_worklist(source, self.bundle.intended)
+        items = build_worklist(source, self.bundle.intended, self._processes())
         state = RunState(out)
         with state.locked():
             return self._score(items, out, state, resume)
@@ -177,10 +177,13 @@ class Session:
 
             yield from run_on_ray(self.settings, pipeline, remaining)
             return
+        yield from pipeline.run(remaining, self._processes())
+
+    def _processes(self) -> Workers:
         if self._workers is None:
             count = self.settings.workers
             self._workers = Workers(max(1, _cpus() - 1) if count is None else count)
-        yield from pipeline.run(remaining, self._workers)
+        return self._workers
 
     def close(self) -> None:
         """End the processes that decode and write."""
