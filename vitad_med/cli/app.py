@@ -13,6 +13,7 @@ from vitad_med.cli import (
     data,
     demo,
     experiment,
+    export,
     features,
     fits,
     key,
@@ -38,6 +39,8 @@ examples:
   vitad-med calibrate DIR --bundle BUNDLE set the threshold on a site's own normal images
   vitad-med score DIR --bundle BUNDLE --out DIR
                                           score a folder of radiographs: worklist, report, DICOM
+  vitad-med export --bundle BUNDLE --backend onnx
+                                          its network for ONNX Runtime or OpenVINO, certified
   vitad-med stats DIR --bundle BUNDLE --out FILE
                                           what test-time adaptation knows of the training images
   vitad-med fits merge PARTS --out FILE   one model of normality of several machines' parts
@@ -73,6 +76,7 @@ def build_parser() -> StrictParser:
         features,
         experiment,
         score,
+        export,
         key,
         lookup,
         version,
