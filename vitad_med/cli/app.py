@@ -14,10 +14,13 @@ from vitad_med.cli import (
     demo,
     experiment,
     features,
+    fetch,
     fits,
     key,
+    listen,
     lookup,
     report,
+    send,
     stats,
     version,
 )
@@ -38,6 +41,11 @@ examples:
   vitad-med features DIR --bundle BUNDLE --out DIR
                                           picture of features before the head, by type of image
   vitad-med experiment run FILE --out DIR several methods, seeds and data sets in one table
+  vitad-med fetch URL --out DIR --date 20260131
+                                          radiographs from an archive, by DICOMweb
+  vitad-med send FOLDER --to URL          DICOM files to an archive, by STOW or C-STORE
+  vitad-med listen --bundle BUNDLE --out DIR
+                                          score what an archive or modality sends
   vitad-med key new                       the site's secret key for hashed names, once
   vitad-med lookup HASH                   who a hashed name is, inside the site
   vitad-med version                       library versions, devices, threads, bf16 support
@@ -56,7 +64,11 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (demo, data, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version):
+    for module in (
+        *(demo, data, report, compare, calibrate, stats, fits, features, experiment),
+        *(fetch, send, listen),
+        *(key, lookup, version),
+    ):
         module.add_command(commands)
     return parser
 
