@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,30 @@ def until(done: Callable[[], Any], seconds: float = 15.0) -> Any:
     raise AssertionError(f"nothing after {seconds} s")
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files of a certificate of this machine, signed by itself, and of its key."""
+
+    cert: Path
+    key: Path
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    """Made with openssl."""
+    made = Certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+            *("-keyout", str(made.key), "-out", str(made.cert)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return made
+
+
 class Orthanc:
     """A real archive in a folder of the test.
 
@@ -113,7 +138,10 @@ class Orthanc:
             "Name": "test",
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
-            "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "/usr/share/orthanc/plugins/libOrthancGdcm.so"],
+            "Plugins": [
+                "/usr/share/orthanc/plugins/libOrthancDicomWeb.so",
+                "/usr/share/orthanc/plugins/libOrthancGdcm.so",
+            ],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
             "HttpPort": self.http,
             "DicomPort": self.dicom,
@@ -127,17 +155,11 @@ class Orthanc:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
 
     @property
     def web(self) -> str:
         """Root of DICOMweb."""
-        return f"{self.scheme}://127.0.0.1:{self.http}/dicom-web"
-
-    @property
-    def scheme(self) -> str:
-        """http or https."""
-        return "https" if self.settings.get("SslEnabled") else "http"
+        return f"http://127.0.0.1:{self.http}/dicom-web"
 
     def start(self) -> None:
         """Start and wait until it answers."""
@@ -151,10 +173,14 @@ class Orthanc:
             raise AssertionError((self.folder / "log").read_text()[-2000:]) from None
 
     def stop(self) -> None:
-        """Stop, keeping what it stores."""
+        """Stop, keeping what it stores; it would wait for open associations for half a minute."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            try:
+                self._process.wait(3)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
             self._process = None
 
     def get(self, path: str) -> Any:
@@ -178,7 +204,9 @@ class Orthanc:
     def file(self, instance: str, target: Path) -> Path:
         """What it stores under a UID, as a file."""
         (found,) = [
-            entry["ID"] for entry in self.get("instances?expand") if entry["MainDicomTags"]["SOPInstanceUID"] == instance
+            entry["ID"]
+            for entry in self.get("instances?expand")
+            if entry["MainDicomTags"]["SOPInstanceUID"] == instance
         ]
         target.write_bytes(self._request("get", f"instances/{found}/file").content)
         return target
@@ -186,10 +214,9 @@ class Orthanc:
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         return requests.request(
             method,
-            f"{self.scheme}://127.0.0.1:{self.http}/{path}",
+            f"http://127.0.0.1:{self.http}/{path}",
             auth=(USER, PASSWORD),
             timeout=30,
-            verify=self.settings.get("SslCertificate", True),
             **options,
         )
 
@@ -209,6 +236,7 @@ def start_orthanc(tmp_path: Path) -> Iterator[Callable[..., Orthanc]]:
 
     def start(**settings: Any) -> Orthanc:
         started.append(Orthanc(tmp_path / f"orthanc{len(started)}", **settings))
+        started[-1].start()
         return started[-1]
 
     yield start

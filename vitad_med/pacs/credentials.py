@@ -67,10 +67,9 @@ def open_session(credentials: WebCredentials) -> requests.Session:
 
     It follows no redirection, and it reads no ``.netrc``: setting an authentication keeps requests from it.
     """
-    session = requests.Session()
+    session = _Session()
     session.auth = _Authorization(credentials.authorization)
     session.max_redirects = 0
-    # Given with each session, so that REQUESTS_CA_BUNDLE of another program does not decide whom this one trusts.
     session.verify = credentials.ca or True
     session.cert = credentials.certificate
     return session
@@ -115,6 +114,15 @@ class _HurryingContext(ssl.SSLContext):
         wrapped = super().wrap_socket(sock, *args, **kwargs)
         wrapped.settimeout(None)
         return wrapped
+
+
+class _Session(requests.Session):
+    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
+        """requests' own, but REQUESTS_CA_BUNDLE does not win over the authority that is named for this archive."""
+        settings = super().merge_environment_settings(*args, **kwargs)
+        if self.verify is not True:
+            settings["verify"] = self.verify
+        return settings
 
 
 class _Authorization(AuthBase):

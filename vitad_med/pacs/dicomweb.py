@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import requests
 from dicomweb_client.web import DICOMwebClient
 
+from vitad_med.data.dicom.header import read_header
 from vitad_med.errors import ArchiveError, ConfigError, DataError
 from vitad_med.pacs.address import WebAddress
 from vitad_med.pacs.credentials import WEB, WebCredentials, open_session
@@ -23,6 +24,9 @@ PAGE = 200
 
 TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and between two pieces of an answer."""
+
+LOOKS = 3
+"""How often to look for a new object: some archives list it a moment later."""
 
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -130,7 +134,28 @@ class DicomWeb:
                 timeout=TIMEOUT,
             )
             self._check(answer)
-            return read_answer(answer, file.sop_instance)
+            outcome = read_answer(answer, file.sop_instance)
+        # Orthanc 1.10 answers that it stored what a filter of its own threw away.
+        if outcome.stored and not self._lists(file):
+            return Outcome(False, "the archive says that it stored it, and does not list it")
+        return outcome
+
+    def _lists(self, file: DicomFile) -> bool:
+        """Whether the archive finds an object that it says it stored; True where it cannot be asked."""
+        for look in range(1, LOOKS + 1):
+            try:
+                study = read_header(file.path).study
+                with self._answering():
+                    found = self._client.search_for_instances(
+                        study, limit=1, search_filters={"SOPInstanceUID": file.sop_instance}
+                    )
+            except Exception:  # no right to search, no search at all, a header that it takes and pydicom does not
+                return True
+            if any(_value(entry, "00080018") == file.sop_instance for entry in found):
+                return True
+            if look < LOOKS:
+                self._backoff.sleep(look)
+        return False
 
     def _find(self, page: Callable[[int], list[dict[str, Any]]], *tags: str) -> list[tuple[str, ...]]:
         """All rows, page by page, until a page brings nothing new: servers give fewer than asked, or ignore offsets."""

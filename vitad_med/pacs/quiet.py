@@ -10,7 +10,7 @@ from pynetdicom import _config
 
 from vitad_med.data.dicom.header import quiet
 
-_TALKATIVE = ("pynetdicom", "dicomweb_client", "urllib3", "requests")
+_TALKATIVE = ("pynetdicom", "dicomweb_client", "retrying", "urllib3", "requests")
 
 
 @contextmanager
