@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from tests.pacs.conftest import QUICK, Certificate, Make, Orthanc, dataset_bytes, uid
 from vitad_med.cli import main
@@ -112,12 +112,8 @@ def test_stow_stores_the_files_bytes_and_a_second_run_nothing(
     assert "canary-password" not in ledger
 
 
-FILTERS = {
-    "stow": "function ReceivedInstanceFilter(dicom, origin)\n  return dicom.PatientID ~= 'CANARY2'\nend\n",
-    "c_store": "function ReceivedCStoreInstanceFilter(dicom, origin)\n"
-    "  if dicom.PatientID == 'CANARY2' then return 0xA900 end\n  return 0\nend\n",
-}
-"""Scripts with which Orthanc refuses one patient. For STOW it throws the object away and answers that it stored it."""
+FILTER = "function ReceivedInstanceFilter(dicom, origin)\n  return dicom.PatientID ~= 'CANARY2'\nend\n"
+"""Orthanc throws away what this refuses, and answers that it stored it."""
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -130,14 +126,22 @@ def test_one_object_that_is_refused_stops_no_other(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "filter.lua").write_text(FILTERS[way])
-    orthanc = start_orthanc(LuaScripts=[str(tmp_path / "filter.lua")])
     paths = make(1, 2, 3, 4)
-    to = orthanc.web if way == "stow" else f"dicom://ORTHANC@127.0.0.1:{orthanc.dicom}"
+    if way == "stow":
+        (tmp_path / "filter.lua").write_text(FILTER)
+        orthanc = start_orthanc(LuaScripts=[str(tmp_path / "filter.lua")])
+        to, why = orthanc.web, "does not list it"
+    else:
+        compressed = pydicom.dcmread(paths[1])
+        compressed.compress(RLELossless, generate_instance_uid=False)
+        compressed.save_as(paths[1])
+        orthanc = start_orthanc(AcceptedTransferSyntaxes=[ExplicitVRLittleEndian])
+        to, why = f"dicom://ORTHANC@127.0.0.1:{orthanc.dicom}", f"in transfer syntax {RLELossless}"
     assert main(["send", str(tmp_path / "dx"), "--to", to]) == 1
     printed = capsys.readouterr()
     assert "3 objects sent, 0 were there, 1 refused" in printed.out
     assert f"refused: {key.name('image', uid(paths[1]))}: " in printed.err
+    assert why in printed.err
     assert "CANARY" not in printed.out + printed.err
     assert orthanc.instances() == {uid(path) for path in paths if path != paths[1]}
     assert main(["send", str(tmp_path / "dx"), "--to", to]) == 1

@@ -58,7 +58,11 @@ class StoreUser:
     def _store(
         self, files: Sequence[DicomFile], kinds: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[DicomFile, Outcome]]:
-        association = self._open(kinds)
+        try:
+            association = self._open(kinds)
+        except _NothingAccepted:
+            yield from ((file, _no_context(file)) for file in files)
+            return
         failures = 0
         try:
             for file in files:
@@ -97,7 +101,9 @@ class StoreUser:
             return association
         if association.is_rejected:
             raise self._rejection(association)
-        raise Transient("association aborted" if association.is_aborted else "no connection")
+        if len(association.rejected_contexts) == len(kinds):
+            raise _NothingAccepted
+        raise Transient("no connection")
 
     def _rejection(self, association: Association) -> Exception:
         """What a rejection (PS3.8 9.3.4) means: a mistake in a title, or an archive that has no time now."""
@@ -110,11 +116,13 @@ class StoreUser:
         return ConfigError(f"{self.address} refuses the association: {what}")
 
 
+class _NothingAccepted(Exception):
+    """The archive accepts the association and none of its presentation contexts; pynetdicom ends it then."""
+
+
 def _send(association: Association, file: DicomFile) -> Outcome:
     if not _accepted(association, file):
-        return Outcome(
-            False, f"the archive takes no storage class {file.sop_class} in transfer syntax {file.transfer_syntax}"
-        )
+        return _no_context(file)
     try:
         answer = association.send_c_store(file.path)
     except (RuntimeError, OSError) as error:
@@ -125,6 +133,12 @@ def _send(association: Association, file: DicomFile) -> Outcome:
     if status == 0 or status in _WARNINGS:
         return Outcome(True, _WARNINGS.get(status, ""))
     return Outcome(False, describe(status), later=0xA700 <= status <= 0xA7FF)
+
+
+def _no_context(file: DicomFile) -> Outcome:
+    return Outcome(
+        False, f"the archive takes no storage class {file.sop_class} in transfer syntax {file.transfer_syntax}"
+    )
 
 
 def _accepted(association: Association, file: DicomFile) -> bool:
