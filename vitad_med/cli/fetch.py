@@ -28,7 +28,7 @@ EXAMPLES = """\
 examples:
   vitad-med fetch https://archive.example/dicom-web --out incoming --date 20260101-20260131
   vitad-med fetch https://archive.example/dicom-web --out incoming --study 1.2.840.99.7
-  vitad-med fetch https://archive.example/dicom-web --out incoming --date 20260131 --filter StationName=ROOM1
+  vitad-med fetch https://archive.example/dicom-web --out incoming --filter StationName=ROOM1
 """
 
 

@@ -94,7 +94,7 @@ class Peer:
         title, _, address = text.rpartition("@")
         try:
             return cls(check_ae_title(title), ipaddress.ip_address(address))
-        except ValueError as error:
+        except (ValueError, ConfigError) as error:
             raise ConfigError(f"--allow '{text}' is not AE@IP, e.g. MODALITY1@10.0.0.17") from error
 
 
