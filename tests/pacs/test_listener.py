@@ -29,8 +29,9 @@ from vitad_med.errors import ArchiveError, ConfigError
 from vitad_med.pacs.address import DimseAddress
 from vitad_med.pacs.credentials import DIMSE, server_tls
 from vitad_med.pacs.dimse import StoreUser
+from vitad_med.pacs.durable import only_one
 from vitad_med.pacs.inbox import Inbox, Limits, Refused
-from vitad_med.pacs.listener import Listener, Settings
+from vitad_med.pacs.listener import LOCK, Listener, Settings
 from vitad_med.pacs.objects import read_file
 from vitad_med.pacs.retry import Backoff
 from vitad_med.pacs.scp import Peer, Port
@@ -274,6 +275,22 @@ def test_a_folder_that_cannot_be_written_is_out_of_resources(
     assert inbox.receive(content[cut:], content[:cut], uid(path)) == key.name("image", uid(path))
 
 
+def test_an_image_that_cannot_be_flushed_is_not_acknowledged(
+    start: Start, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = start(Settings(study_timeout=30.0))
+    (path,) = make(1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert push(listener, path) == [0xA700]
+    monkeypatch.undo()
+    assert [found for found in (tmp_path / "listener").rglob("*") if found.suffix in (".dcm", ".part")] == []
+    assert push(listener, path) == [0]
+
+
 def test_a_header_that_contradicts_the_command_or_cannot_be_read_is_refused(start: Start, make: Make) -> None:
     other, nameless = make(1, 2)
     dataset = pydicom.dcmread(other)
@@ -342,23 +359,23 @@ def test_a_dead_letter_that_is_put_back_is_tried_again(start: Start, make: Make,
     dead = folder / "dead_letter" / key.name("study", STUDY)
     until(dead.is_dir)
     listener.stop()
-    until(lambda: not listener.ready.is_set())
-    time.sleep(0.3)
+    until(lambda: _released(folder))
     image = next((dead / "images").iterdir())
     dataset = pydicom.dcmread(image)
     dataset.StationName = "MENDED"
     dataset.save_as(image)
     dead.rename(folder / "studies" / dead.name)
-    until(lambda: _restarted(start))
+    start()
     until(lambda: results(folder))
 
 
-def _restarted(start: Start) -> bool:
+def _released(folder: Path) -> bool:
+    """Whether no listener works in a folder."""
     try:
-        start()
-    except AssertionError:
+        with only_one(folder / LOCK, "listen"):
+            return True
+    except ConfigError:
         return False
-    return True
 
 
 class Archive:

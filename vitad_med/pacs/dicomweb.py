@@ -33,6 +33,10 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _CHUNK = 2**18
 
 
+class Failing(DataError):
+    """The archive fails, on one object or on all: the next will tell."""
+
+
 class DicomWeb:
     """One DICOMweb service.
 
@@ -84,8 +88,9 @@ class DicomWeb:
         """Write an instance as the archive has it, in the transfer syntax that it is stored in.
 
         Raises:
-            ArchiveError: the archive does not answer, after all attempts.
-            DataError: the archive does not give this one out.
+            ArchiveError: the archive cannot be reached, after all attempts.
+            Failing: it fails on this one, after all attempts.
+            DataError: it does not give this one out.
         """
         url = f"{self.address.url}/studies/{study}/series/{series}/instances/{instance}"
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -107,7 +112,12 @@ class DicomWeb:
                 else:
                     copy_part(chunks, boundary, file)
 
-        self._run(once)
+        try:
+            self._backoff.run(once)
+        except _Unreachable as error:
+            raise ArchiveError(self._gone(error)) from error
+        except Transient as error:
+            raise Failing(f"the archive fails on it ({error})") from error
 
     def store(self, files: Sequence[DicomFile]) -> Iterator[tuple[DicomFile, Outcome]]:
         """Store one object a request, so that each has an answer of its own; see :class:`.objects.Store`."""
@@ -122,7 +132,7 @@ class DicomWeb:
             failures = failures + 1 if outcome.later else 0
             yield file, outcome
             if failures == FAILURES_IN_A_ROW:
-                raise failed_in_a_row(self.address, failures, outcome)
+                raise failed_in_a_row(self.address, failures, outcome.detail)
 
     def _store(self, file: DicomFile) -> Outcome:
         with self._answering(), FileBody(file.path) as body:

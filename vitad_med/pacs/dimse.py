@@ -79,7 +79,7 @@ class StoreUser:
                 failures = failures + 1 if outcome.later else 0
                 yield file, outcome
                 if failures == FAILURES_IN_A_ROW:
-                    raise failed_in_a_row(self.address, failures, outcome)
+                    raise failed_in_a_row(self.address, failures, outcome.detail)
         finally:
             if association.is_established:
                 association.release()

@@ -12,8 +12,9 @@ from pydicom.datadict import tag_for_keyword
 
 from vitad_med.data.dicom.header import read_header
 from vitad_med.errors import ConfigError, DataError, StorageError
-from vitad_med.pacs.dicomweb import DicomWeb
+from vitad_med.pacs.dicomweb import DicomWeb, Failing
 from vitad_med.pacs.durable import make_folder, only_one, sync
+from vitad_med.pacs.objects import FAILURES_IN_A_ROW, failed_in_a_row
 from vitad_med.site.key import SiteKey
 from vitad_med.site.linkage import Link, add_links
 
@@ -134,6 +135,7 @@ def _fetch_series(
     instances = archive.find_instances(study, series)
     links = [Link(key.name("image", instance), "image", instance, key.id) for instance in instances]
     add_links([Link(key.name("study", study), "study", study, key.id), *links], linkage)
+    failures = 0
     for instance, link in zip(instances, links, strict=True):
         path = out / f"{link.name}.dcm"
         if _whole(path, instance):
@@ -142,8 +144,12 @@ def _fetch_series(
             try:
                 _fetch_one(archive, (study, series, instance), path)
                 result.fetched += 1
+                failures = 0
             except DataError as error:
                 result.problems.append((link.name, str(error)))
+                failures = failures + 1 if isinstance(error, Failing) else 0
+                if failures == FAILURES_IN_A_ROW:
+                    raise failed_in_a_row(archive.address, failures, str(error)) from error
         if progress is not None:
             progress(result)
 

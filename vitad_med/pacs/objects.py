@@ -48,9 +48,9 @@ FAILURES_IN_A_ROW = 3
 """Objects that may fail one after the other before the archive, and not the object, is held to be the reason."""
 
 
-def failed_in_a_row(address: object, failures: int, last: Outcome) -> ArchiveError:
+def failed_in_a_row(address: object, failures: int, last: str) -> ArchiveError:
     """Why no more objects are tried."""
-    return ArchiveError(f"{address} failed {failures} times in a row ({last.detail}); try again later")
+    return ArchiveError(f"{address} failed {failures} times in a row ({last}); try again later")
 
 
 class Store(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -89,14 +90,20 @@ class Outbox(threading.Thread):
                 failures = study.record_failure()
             self._refused(study, refused, failures)
         except (VitadError, OSError) as error:
-            # The archive or this machine's disk, not the study: everything waits, nothing is given up.
-            self._down += 1
-            pause = self._backoff.pause(self._down)
-            due = time.monotonic() + pause
-            self._due = {waiting.name: due for waiting in self._inbox.studies()}
-            # The others go first next time, in case it is this study after all.
-            self._due[study.name] = due + 1e-3
-            logger.warning("results cannot be sent, trying again in %.0f s: %s", pause, reason_of(error))
+            self._postpone_all(study, error)
+        except Exception as error:  # of any kind: it must not end the thread, which sends the other studies too
+            with contextlib.suppress(OSError):
+                self._refused(study, [(study.name, reason_of(error))], study.record_failure())
+
+    def _postpone_all(self, study: Study, error: Exception) -> None:
+        # The archive or this machine's disk, not the study: everything waits, nothing is given up.
+        self._down += 1
+        pause = self._backoff.pause(self._down)
+        due = time.monotonic() + pause
+        self._due = {waiting.name: due for waiting in self._inbox.studies()}
+        # The others go first next time, in case it is this study after all.
+        self._due[study.name] = due + 1e-3
+        logger.warning("results cannot be sent, trying again in %.0f s: %s", pause, reason_of(error))
 
     def _refused(self, study: Study, refused: list[tuple[str, str]], failures: int) -> None:
         if failures < self._backoff.attempts or self._inbox.is_waiting(study):
