@@ -34,12 +34,14 @@ class Copying:
 
     Attributes:
         hold: while this file exists, scoring waits.
-        calls: names of the images of each call.
+        calls: names of the images of each call, at its beginning.
+        gave: results of each call that ended.
     """
 
     def __init__(self, hold: Path) -> None:
         self.hold = hold
         self.calls: list[list[str]] = []
+        self.gave: list[int] = []
 
     def __call__(self, folder: Path, out: Path) -> Sequence[Path]:
         self.calls.append(sorted(path.name for path in folder.iterdir()))
@@ -58,6 +60,7 @@ class Copying:
             dataset.ContentTime = time.strftime("%H%M%S", time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"])))
             made.append(out / f"{path.stem}_sc.dcm")
             dataset.save_as(made[-1], enforce_file_format=True)
+        self.gave.append(len(made))
         return made
 
 

@@ -49,4 +49,5 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
     with only_one(lock, "listen"):
-        pass
+        assert lock.exists()
+    assert not lock.exists()

@@ -124,8 +124,10 @@ def test_a_study_is_scored_once_when_it_is_quiet(start: Start, make: Make, tmp_p
     paths = make(1, 2, 3, study=STUDY)
     listener = start(Settings(study_timeout=1.0))
     assert push(listener, *paths[:2]) == [0, 0]
-    time.sleep(0.5)
+    time.sleep(0.7)
     assert push(listener, paths[2]) == [0]
+    time.sleep(0.6)
+    assert scorer.calls == []  # more than a second after the first, less after the last
     until(lambda: results(tmp_path / "listener"))
     time.sleep(0.3)
     assert [len(call) for call in scorer.calls] == [3]
@@ -159,6 +161,7 @@ def test_an_image_that_comes_while_its_study_is_scored_is_not_lost(
     scorer.hold.unlink()
     until(lambda: len(results(tmp_path / "listener")) == 2)
     assert [len(call) for call in scorer.calls] == [1, 2]
+    assert scorer.gave == [1, 2]  # what came meanwhile did not get into the first scoring
 
 
 def test_an_image_sent_again_is_acknowledged_and_not_scored_again(

@@ -77,7 +77,6 @@ def run(options: argparse.Namespace) -> int:
     with quiet_network(), only_one(lock, "send"), Ledger(path, str(address), key) as ledger:
         store = open_store(address, check_ae_title(options.ae_title), Backoff(options.attempts))
         sent = send(files, store, ledger, report)
-    lock.unlink(missing_ok=True)
     ignored = sum(other not in (path, lock) for other in others)
     print(
         f"{sent.stored} objects sent, {sent.before} were there, {len(sent.refused)} refused, {sent.unsent} left"

@@ -70,23 +70,34 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def only_one(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file while the block runs; it goes with the process, however that ends.
+    """Hold a lock file while the block runs; the lock goes with the process, however that ends.
 
     Raises:
         ConfigError: another process holds it.
         StorageError: it cannot be written.
     """
+    handle = _lock(path, what)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
-    try:
+        yield
+    finally:
+        # While it is held: whoever opened it before finds out that it is not the file of this name any more.
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(path: Path, what: str) -> int:
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            os.close(handle)
             raise ConfigError(
                 f"another `vitad-med {what}` is at work in {path.parent}: wait for it or stop it"
             ) from error
-        yield
-    finally:
+        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            return handle
         os.close(handle)

@@ -103,7 +103,6 @@ def fetch(
             for series, modality in archive.find_series(study):
                 if modality in query.modalities:
                     _fetch_series(archive, study, series, out, key, linkage, result, progress)
-    (out / LOCK).unlink(missing_ok=True)
     return result
 
 
