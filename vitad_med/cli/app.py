@@ -13,6 +13,7 @@ from vitad_med.cli import (
     data,
     demo,
     experiment,
+    export,
     features,
     fetch,
     fits,
@@ -20,6 +21,7 @@ from vitad_med.cli import (
     listen,
     lookup,
     report,
+    score,
     send,
     stats,
     version,
@@ -28,6 +30,9 @@ from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
 
+COMMANDS = (demo, data, score, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version)
+"""In the order in which the help lists them."""
+
 EXAMPLES = """\
 examples:
   vitad-med demo                          train on examples/nih_mini, evaluate, print the table
@@ -35,6 +40,10 @@ examples:
   vitad-med report RUN --out DIR          cohort localization report of any scores and maps
   vitad-med compare RUN_A RUN_B --out DIR is one run better than another on the same images
   vitad-med calibrate DIR --bundle BUNDLE set the threshold on a site's own normal images
+  vitad-med score DIR --bundle BUNDLE --out DIR
+                                          score a folder of radiographs: worklist, report, DICOM
+  vitad-med export --bundle BUNDLE --backend onnx
+                                          its network for ONNX Runtime or OpenVINO, certified
   vitad-med stats DIR --bundle BUNDLE --out FILE
                                           what test-time adaptation knows of the training images
   vitad-med fits merge PARTS --out FILE   one model of normality of several machines' parts
@@ -65,9 +74,23 @@ def build_parser() -> StrictParser:
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
     for module in (
-        *(demo, data, report, compare, calibrate, stats, fits, features, experiment),
-        *(fetch, send, listen),
-        *(key, lookup, version),
+        demo,
+        data,
+        report,
+        compare,
+        calibrate,
+        stats,
+        fits,
+        features,
+        experiment,
+        score,
+        export,
+        fetch,
+        send,
+        listen,
+        key,
+        lookup,
+        version,
     ):
         module.add_command(commands)
     return parser

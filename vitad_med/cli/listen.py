@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitad_med.cli.exit_codes import EPILOG, OK
 from vitad_med.cli.fetch import EXPOSED
+from vitad_med.cli.score import add_scoring_options, settings_of
 from vitad_med.cli.values import whole_number
-from vitad_med.errors import ConfigError
 
 if TYPE_CHECKING:
     from vitad_med.pacs.listener import Settings, StudyScorer
     from vitad_med.pacs.objects import Store
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 A C-STORE SCP. An image counts as received when it is on disk; when no further one
@@ -44,7 +48,6 @@ def add_command(commands: Any) -> None:
         description=DESCRIPTION,
         epilog=f"{EXAMPLES}\n{EPILOG}",
     )
-    parser.add_argument("--bundle", required=True, metavar="DIR", help="bundle that scores, e.g. bundles/attn_synth")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for images, results, dead letters")
     parser.add_argument("--port", type=whole_number(1), default=11112, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", metavar="IP", help="of this machine (default: %(default)s)")
@@ -80,6 +83,7 @@ def add_command(commands: Any) -> None:
         metavar="N",
         help="days that a study stays after its last image, once its results are sent (default: %(default)s)",
     )
+    add_scoring_options(parser)
     parser.set_defaults(run=run, after_interrupt="; what was received is scored after the next start")
 
 
@@ -88,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     from vitad_med.pacs.address import check_ae_title
     from vitad_med.pacs.credentials import server_tls
     from vitad_med.pacs.listener import Listener
-    from vitad_med.pacs.scp import Peer, Port, describe_allowed
+    from vitad_med.pacs.scp import Peer, Port
     from vitad_med.site.key import read_key
 
     allow = tuple(Peer.parse(text) for text in options.allow or ())
@@ -96,15 +100,10 @@ def run(options: argparse.Namespace) -> int:
     port = Port(options.port, options.host, check_ae_title(options.ae_title), allow, tls=tls)
     store, destination = _archive(options.send_to, port.ae_title)
     key = read_key()
-    scorer = _scorer(Path(options.bundle).expanduser())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("vitad_med.pacs").setLevel(logging.INFO)
-    print(
-        f"listening as {port.ae_title} on {port.host}:{port.port}, to {describe_allowed(allow)}; "
-        f"results go to {destination or 'OUT alone'}"
-    )
-    sys.stdout.flush()
-    Listener(Path(options.out).expanduser(), port, scorer, key, _settings(options), store, destination).run()
+    with _scorer(options) as scorer:
+        Listener(Path(options.out).expanduser(), port, scorer, key, _settings(options), store, destination).run()
     return OK
 
 
@@ -131,10 +130,16 @@ def _archive(text: str | None, ae_title: str) -> tuple[Store | None, str]:
     return open_store(address, ae_title, Backoff(attempts=1)), str(address)
 
 
-def _scorer(bundle: Path) -> StudyScorer:
-    """What scores a study.
+@contextmanager
+def _scorer(options: argparse.Namespace) -> Iterator[StudyScorer]:
+    """The pipeline of `vitad-med score`, its bundle loaded once."""
+    from vitad_med.scoring.run import Session
 
-    THE LISTENER MEETS THE PIPELINE HERE, and nowhere else: return a callable (folder, out) -> DICOM files that scores
-    with the bundle, which is loaded once, before the listener says that it listens.
-    """
-    raise ConfigError(f"--bundle {bundle}: folders cannot be scored yet in this version")
+    # Folder and results are those of each study.
+    settings = settings_of(options, Path(), Path(), resume=False)
+    with Session(settings, tell=logger.debug) as session:
+
+        def score(folder: Path, out: Path) -> Sequence[Path]:
+            return session.score(folder, out, resume=any(out.iterdir())).objects()
+
+        yield score

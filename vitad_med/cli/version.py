@@ -7,14 +7,13 @@ import importlib.metadata
 import json
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from vitad_med import __version__, _torchvision_cpu
 from vitad_med.cli.exit_codes import EPILOG, OK
-from vitad_med.engines.precision import Precision, cpu_has_bf16
+from vitad_med.engines.precision import Precision, cpu_has_bf16, cpu_name
 
 LIBRARIES = (
     "torch",
@@ -101,7 +100,7 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> list[dict[str, Any]]:
-    devices = [_device("cpu", _cpu_name(), _main_memory(), cpu_has_bf16())]
+    devices = [_device("cpu", cpu_name(), _main_memory(), cpu_has_bf16())]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         # Compute capability 8.0 is the first with bfloat16 matrix units; older cards emulate it.
@@ -119,15 +118,6 @@ def _device(device: str, name: str, memory_bytes: int | None, bf16: bool) -> dic
         "bf16": bf16,
         "amp": str(Precision.of(device, amp=True)),
     }
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _main_memory() -> int | None:

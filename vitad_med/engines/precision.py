@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,16 @@ def cpu_has_bf16() -> bool:
     capabilities = torch.cpu
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(capabilities, probe)()) for probe in probes if hasattr(capabilities, probe))
+
+
+def cpu_name() -> str:
+    """Model of this machine's CPU, or the kind of machine where it is not told."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class ProxyNetwork(nn.Module):
         normalized = self.normalize(images)
         detail, evidence = (None, None) if self.detail is None else self.detail(normalized)
         encoding = encode(self.encoder, normalized, detach_attention=self.detach_maps, detail=detail)
-        grid = (len(images), 1, *encoding.grid)
+        grid = (images.shape[0], 1, *encoding.grid)  # len() would fix the batch of an exported graph
         map_logits = self.aggregator(encoding.attention).reshape(grid)
         token_logits = self.token_head(encoding.attended).float().reshape(grid)
         if evidence is not None:

@@ -152,7 +152,7 @@ def query_key(vit: VisionTransformer, tokens: Tensor, queries: slice) -> tuple[T
     block = blocks(vit)[-1]
     attention = block.attn
     normed = block.norm1(tokens)
-    batch = len(normed)
+    batch = normed.shape[0]  # len() would make the size of the batch a constant of an exported graph
     heads, dim = attention.num_heads, attention.head_dim
     weight, bias = attention.qkv.weight, attention.qkv.bias
     inner = heads * dim

@@ -22,7 +22,7 @@ from vitad_med.pacs.outbox import Outbox
 from vitad_med.pacs.quiet import quiet_network
 from vitad_med.pacs.reasons import failure_of, is_storage, reason_of
 from vitad_med.pacs.retry import Backoff
-from vitad_med.pacs.scp import Port, StoreProvider
+from vitad_med.pacs.scp import Port, StoreProvider, describe_allowed
 from vitad_med.pacs.study import Study, digest_of
 from vitad_med.site.key import SiteKey
 
@@ -131,6 +131,9 @@ class Listener:
             outbox = self._outbox(inbox)
             self.port = provider.port
             self.ready.set()
+            who = describe_allowed(self._port.allow)
+            logger.info("listening as %s on %s:%d, to %s", self._port.ae_title, self._port.host, self.port, who)
+            logger.info("results go to %s", self._destination or "the folder alone")
             try:
                 self._work(inbox)
             finally:
@@ -239,7 +242,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
+        shutil.copy2(source, target)  # with its time, by which a run that is resumed knows its files
 
 
 @contextmanager

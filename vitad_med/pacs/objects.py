@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pydicom.filereader import read_file_meta_info
 
-from vitad_med.data.dicom.header import quiet
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.errors import ArchiveError, DataError
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pynetdicom import _config
 
-from vitad_med.data.dicom.header import quiet
+from vitad_med.data.dicom.quiet import quiet
 
 _TALKATIVE = ("pynetdicom", "dicomweb_client", "retrying", "urllib3", "requests")
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from vitad_med.errors import ConfigError, StorageError
 from vitad_med.site.folder import check_private, make_private_folder, site_folder
 
-Domain = Literal["patient", "study", "image"]
+Domain = Literal["patient", "study", "image", "file"]
 
 BYTES = 32
 """Length of a key: 256 bits."""

@@ -29,8 +29,8 @@ class Link:
 
     Attributes:
         name: hexadecimal digits.
-        domain: patient, study or image.
-        identifier: PatientID with its issuer, or a UID.
+        domain: patient, study, image or file.
+        identifier: PatientID with its issuer, a UID, or a path below the folder that was scored.
         key: number of the key that gave the name.
     """
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from vitad_med.data.dicom import triage
 from vitad_med.data.dicom.codes import CR, DX_FOR_PROCESSING, MANUFACTURER, SECONDARY_CAPTURE
 from vitad_med.data.dicom.header import read_header
 from vitad_med.data.dicom.intended_use import IntendedUse
@@ -118,7 +117,20 @@ def test_details_hold_nothing_that_a_person_typed(write) -> None:
     verdict = judge(read_header(path))
     assert verdict.aside == Aside.BODY_PART
     assert verdict.detail == "a body part that is not the chest"
-    assert triage.printable("A<b>\n") == "A?b??"
+
+
+@pytest.mark.parametrize(
+    ("values", "detail"),
+    [
+        ({"Modality": "DOE^JOHN"}, "modality of another name, not CR or DX"),
+        ({"Modality": "MG"}, "modality MG, not CR or DX"),
+        ({"PhotometricInterpretation": "DOE^JOHN"}, "1 samples a pixel, photometric of another name"),
+        ({"SOPClassUID": "1.2.3.19570313"}, "storage class of another name"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "storage class CT Image Storage"),
+    ],
+)
+def test_coded_values_are_told_only_where_the_standard_defines_them(write, values: dict[str, str], detail: str) -> None:
+    assert judge(read_header(write(change=setting(**values)))).detail == detail
 
 
 def test_intended_use_of_a_bundle(repo_root: Path) -> None:

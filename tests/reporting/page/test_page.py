@@ -19,7 +19,7 @@ import pytest
 
 from vitad_med.errors import DataError
 from vitad_med.reporting.page import Row, Thumbnail, render_page, write_page
-from vitad_med.reporting.page.render import TEMPLATES
+from vitad_med.reporting.page.shell import TEMPLATES
 
 VOID = {"meta", "input", "img", "br", "link"}
 ATTACK = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'

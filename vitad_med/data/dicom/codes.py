@@ -11,6 +11,19 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 PROJECTION_RADIOGRAPHY = frozenset({CR, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
 MODALITIES = ("CR", "DX")
 
+_OTHERS = (
+    "AR AU BI BMD CT CTPROTOCOL DG DOC ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO LEN LS MG MR M3D "
+    "NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PLAN PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN "
+    "RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XAPROTOCOL XC"
+)
+OTHER_MODALITIES = frozenset(_OTHERS.split())
+"""The other defined terms of Modality (0008,0060), PS3.3 C.7.3.1.1.1."""
+
+COLOURS = frozenset(
+    {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB", "PALETTE COLOR"}
+)
+"""Defined terms of PhotometricInterpretation (0028,0004), PS3.3 C.7.6.3.1.2."""
+
 MANUFACTURER = "vitad_med"
 """Manufacturer (0008,0070) of the objects that this package writes, by which it knows them again."""
 
@@ -35,3 +48,19 @@ LATERAL_CODES = frozenset(
 
 LATERAL_POSITIONS = frozenset({"LL", "RL", "LLD", "RLD", "LAT", "LATERAL", "LEFT LATERAL", "RIGHT LATERAL", "ML", "LM"})
 """ViewPosition (0018,5101): the defined terms for laterals and decubitus, and what devices write in their place."""
+
+MANUFACTURERS = {
+    "Agfa": "agfa",
+    "Canon": "canon",
+    "Carestream": "carestream",
+    "Fujifilm": "fuji",
+    "GE HealthCare": "ge medical",
+    "Hologic": "hologic",
+    "Kodak": "kodak",
+    "Konica Minolta": "konica",
+    "Philips": "philips",
+    "Samsung": "samsung",
+    "Shimadzu": "shimadzu",
+    "Siemens": "siemens",
+}
+"""Manufacturers of radiography devices, and a part of what their devices write in Manufacturer (0008,0070)."""

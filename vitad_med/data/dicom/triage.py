@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
+
+from pydicom.uid import UID
 
 from vitad_med.data.dicom.codes import (
     CHEST_CODES,
     CHEST_WORDS,
+    COLOURS,
     DX_FOR_PROCESSING,
     MANUFACTURER,
     MODALITIES,
+    OTHER_MODALITIES,
     PROJECTION_RADIOGRAPHY,
     SECONDARY_CAPTURE,
 )
@@ -41,6 +46,8 @@ class Aside(StrEnum):
     LATERAL = "lateral"
     DUPLICATE = "duplicate"
     UID_CONFLICT = "uid_conflict"
+    PIXELS = "pixels"
+    NOT_FINITE = "not_finite"
 
 
 class Note(StrEnum):
@@ -49,6 +56,7 @@ class Note(StrEnum):
     FOR_PROCESSING = "for_processing"
     SECONDARY_CAPTURE = "secondary_capture_accepted"
     NO_UID = "no_uid"
+    COLOUR = "colour_channels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,11 @@ def _is_image(header: Header) -> Refusal:
 
 def _is_radiograph(header: Header) -> Refusal:
     if header.modality and header.modality not in MODALITIES:
-        return Aside.MODALITY, f"modality {printable(header.modality)}, not {' or '.join(MODALITIES)}"
+        return Aside.MODALITY, f"modality {_told(header.modality, OTHER_MODALITIES)}, not {' or '.join(MODALITIES)}"
     if header.sop_class in PROJECTION_RADIOGRAPHY:
         return None
     if header.sop_class != SECONDARY_CAPTURE:
-        return Aside.STORAGE_CLASS, f"storage class {printable(header.sop_class) or 'not told'}"
+        return Aside.STORAGE_CLASS, f"storage class {_class_name(header.sop_class)}"
     if header.modality not in MODALITIES:
         return Aside.SECONDARY_CAPTURE, "a secondary capture that is not said to be a radiograph"
     if not _says_chest(header):
@@ -113,8 +121,10 @@ def _is_radiograph(header: Header) -> Refusal:
 
 def _is_grey_frame(header: Header) -> Refusal:
     if header.samples != 1 or header.photometric not in MONOCHROME:
-        photometry = printable(header.photometric) or "no photometric interpretation"
-        return Aside.COLOUR, f"{header.samples} samples a pixel, {photometry}"
+        return (
+            Aside.COLOUR,
+            f"{header.samples} samples a pixel, photometric {_told(header.photometric, {*COLOURS, *MONOCHROME})}",
+        )
     if header.frames != 1:
         return Aside.MULTI_FRAME, f"{header.frames} frames"
     pixels = header.shape[0] * header.shape[1]
@@ -142,6 +152,12 @@ def _says_chest(header: Header) -> bool:
     return bool(CHEST_CODES.intersection(header.regions))
 
 
-def printable(text: str, longest: int = 32) -> str:
-    """A coded value as it may stand in a table; anything that is not letters, digits and a few signs becomes ``?``."""
-    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in " ._-/") else "?" for sign in text[:longest])
+def _told(text: str, known: Container[str]) -> str:
+    """A coded value that the standard defines; any other text may hold anything and is not repeated."""
+    return text if text in known else "not told" if not text else "of another name"
+
+
+def _class_name(uid: str) -> str:
+    """The standard's name of a storage class, which is not the text of the file."""
+    name = UID(uid).name
+    return name if name != uid else "not told" if not uid else "of another name"

@@ -1,16 +1,10 @@
-"""The page: templates filled from the report, with a policy that lets nothing leave it."""
+"""The page of a report: its template filled from the report, its worklist and its pictures."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from vitad_med.errors import DataError
 from vitad_med.evaluation.files import write_text
@@ -24,6 +18,7 @@ from vitad_med.reporting.page.gaps import gap_table
 from vitad_med.reporting.page.names import METRICS, NULL_MAPS
 from vitad_med.reporting.page.position import position_grid
 from vitad_med.reporting.page.records import Row, Thumbnail
+from vitad_med.reporting.page.shell import fill
 from vitad_med.reporting.page.summary import CONFOUNDING, sentence, summary
 from vitad_med.reporting.page.tables import (
     box_area_table,
@@ -33,14 +28,10 @@ from vitad_med.reporting.page.tables import (
     metric_table,
     operating_table,
 )
-from vitad_med.reporting.page.thumbnails import heat_palette, store_thumbnails
+from vitad_med.reporting.page.thumbnails import store_thumbnails
 from vitad_med.reporting.page.worklist import STATIC_ROWS, script_json, static_rows, worklist_data
 
-TEMPLATES = Path(__file__).with_name("templates")
 SCHEMA = "vitad_med/report/1"
-
-_STYLE_SHEETS = ("page.css", "charts.css", "worklist.css", "print.css")
-_SCRIPTS = ("theme.js", "table.js", "picture.js", "worklist.js")
 
 
 def render_page(report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequence[Thumbnail] = ()) -> str:
@@ -59,14 +50,8 @@ def render_page(report: Mapping[str, Any], rows: Sequence[Row], thumbnails: Sequ
     report = {**report, "cohorts": {**cohorts, "all": {**cohorts["all"], "name": "all images"}}}
     styles = Styles()
     context = _context(report, rows, thumbnails, styles)
-    css = Markup(_style_sheet(styles))
-    script = Markup("\n".join(_asset(name) for name in _SCRIPTS))
     in_files = any(isinstance(thumbnail.xray, str) for thumbnail in thumbnails)
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(**context, css=css, script=script, policy=_policy(css, script, in_files))
-    )
+    return fill("page.html", context, styles, in_files)
 
 
 def write_page(
@@ -153,53 +138,3 @@ def _context(
         "static_rows": static_rows(worklist),
         "static_count": STATIC_ROWS,
     }
-
-
-def _style_sheet(styles: Styles) -> str:
-    dark = _asset("dark.css")
-    return "\n".join(
-        [
-            _asset("light.css"),
-            f":root {{ --heat-scale: {_heat_scale()}; }}",
-            # On screen only: paper is white whatever the reader's screen is.
-            f"@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}",
-            f"@media screen {{ :root[data-theme=dark] {{ {dark} }} }}",
-            *(_asset(name) for name in _STYLE_SHEETS),
-            styles.css(),
-        ]
-    )
-
-
-def _heat_scale() -> str:
-    """The colours of the heat maps as a CSS gradient, opaque."""
-    stops = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue, _ in heat_palette()[::9].tolist())
-    return f"linear-gradient(to right, {stops})"
-
-
-def _policy(css: str, script: str, in_files: bool) -> str:
-    """Content-Security-Policy: no network, no script and no style but the page's own, named by their hashes."""
-    pictures = "data: 'self' file:" if in_files else "data:"
-    return (
-        f"default-src 'none'; img-src {pictures}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-def _asset(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )

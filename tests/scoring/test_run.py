@@ -1,0 +1,171 @@
+"""A folder scored end to end, by the real bundle on real radiographs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pydicom
+import pytest
+import torch
+from PIL import Image
+
+from vitad_med.data.chestxray14 import read_chestxray14
+from vitad_med.data.image_io import read_image, resize
+from vitad_med.errors import ConfigError, DataError
+from vitad_med.scoring.bundle import load_bundle
+from vitad_med.scoring.run import Scored
+from vitad_med.scoring.worklist import COLUMNS
+from vitad_med.site.key import key_path, read_key
+from vitad_med.site.linkage import look_up
+
+Score = Callable[..., Scored]
+Tree = Callable[[Path], dict[str, bytes]]
+
+
+def table(scored: Scored) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((scored.out / "worklist.csv").read_text())))
+
+
+def test_every_file_has_a_row_and_the_score_of_the_bundle(score: Score, ward: Path, repo_root: Path) -> None:
+    scored = score(outputs=("worklist", "parquet", "maps"))
+    rows = table(scored)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["set_aside"] for row in rows] == [""] * 7 + ["truncated", "unreadable"]
+    scores = [float(row["score"]) for row in rows[:7]]
+    assert scores == sorted(scores, reverse=True)
+
+    # The same numbers as the bundle gives for the published pictures, of which the DICOM files are 16-bit copies.
+    bundle, key = load_bundle(repo_root / "bundles" / "attn_synth"), read_key()
+    expected, maps = {}, {}
+    for path in sorted(ward.rglob("0*.dcm")):
+        image = torch.from_numpy(resize(read_image(path), bundle.image_size))[None]
+        output = bundle.inferer(image, bundle.network)
+        uid = str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+        name = key.name("image", uid)
+        expected[name], maps[name] = float(output.score[0]), output.map[0, 0].numpy()
+    assert {row["image"] for row in rows[:7]} == set(expected)
+    for row in rows[:7]:
+        assert float(row["score"]) == pytest.approx(expected[row["image"]], abs=2e-4)
+        picture = np.asarray(Image.open(scored.out / "maps" / f"{row['image']}.png")).astype(np.float64) / 65535
+        assert np.corrcoef(resize(picture, 224).ravel(), maps[row["image"]].ravel())[0, 1] > 0.99
+
+    typed = pq.read_table(scored.out / "worklist.parquet").to_pylist()
+    assert [row["image"] for row in typed] == [row["image"] for row in rows]
+    assert [row["score"] for row in typed[:7]] == scores
+    assert typed[0]["flagged"] is None
+
+
+def test_cohort_columns_and_intended_use(score: Score, nih_mini: Path) -> None:
+    rows = table(score(outputs=("worklist",)))[:7]
+    cases = read_chestxray14(nih_mini, section="test")[:7]
+    assert sorted(row["view"] for row in rows) == sorted(case.view for case in cases)
+    assert sorted(row["sex"] for row in rows) == sorted(case.sex for case in cases)
+    assert sorted(int(row["age"]) for row in rows) == sorted(int(case.age or 0) for case in cases)
+    assert {row["outside_intended_use"] for row in rows if int(row["age"]) >= 18} == {""}
+
+
+def test_names_lead_back_inside_the_site(score: Score, ward: Path) -> None:
+    rows = table(score(outputs=("worklist",)))
+    cut = next(row for row in rows if row["set_aside"] == "truncated")
+    assert [link.identifier for link in look_up(cut["file"])] == ["b/cut.dcm"]
+    for row in rows[:7]:
+        domains = {name: look_up(row[name])[0].domain for name in ("image", "study", "patient", "file")}
+        assert domains == {name: name for name in domains}
+
+
+def test_the_same_input_gives_the_same_bytes(score: Score, tmp_path: Path, tree: Tree) -> None:
+    one = score(out=tmp_path / "one")
+    two = score(out=tmp_path / "two", workers=2)
+    assert tree(one.out) == tree(two.out)
+    assert (one.out / "report.html").exists()
+
+
+def test_a_batch_of_another_size_only_rounds(score: Score, tmp_path: Path) -> None:
+    one, two = table(score(out=tmp_path / "one")), table(score(out=tmp_path / "two", batch_size=7))
+    for first, second in zip(one[:7], two[:7], strict=True):
+        assert first["image"] == second["image"]
+        assert float(first["score"]) == pytest.approx(float(second["score"]), rel=1e-4)
+
+
+def test_a_finished_run_resumes_to_itself(score: Score, tree: Tree) -> None:
+    before = tree(score().out)
+    assert tree(score(resume=True).out) == before
+
+
+def test_a_run_stopped_between_batches_goes_on(score: Score, tmp_path: Path, tree: Tree) -> None:
+    whole = tree(score(out=tmp_path / "whole").out)
+    out = score(out=tmp_path / "stopped").out
+    batches = out / "state" / "batches.jsonl"
+    lines = batches.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    batches.write_bytes(lines[0] + lines[1][:50])
+    for name in ("worklist.csv", "report.html", "run.json"):
+        (out / name).unlink()
+    resumed = score(out=out, resume=True, outputs=("worklist", "report"))
+    # The pictures of the first batch went with the page that was finished; a run that is really killed keeps them.
+    assert {k: v for k, v in tree(resumed.out).items() if k != "report.html"} == {
+        k: v for k, v in whole.items() if k != "report.html"
+    }
+
+
+def test_a_folder_with_a_run_is_not_written_over(score: Score) -> None:
+    score()
+    with pytest.raises(ConfigError, match=r"holds a run: --resume"):
+        score()
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [({"batch_size": 4}, "batch_size"), ({"outputs": ("worklist",)}, "outputs"), ({"window": "none"}, "config_digest")],
+)
+def test_a_resumed_run_has_the_settings_of_the_first(score: Score, change: dict[str, object], key: str) -> None:
+    score()
+    with pytest.raises(ConfigError, match=f"'{key}' was"):
+        score(resume=True, **change)
+
+
+def test_a_resumed_run_has_the_files_of_the_first(score: Score, ward: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ward, copy)
+    score(source=copy)
+    (copy / "later.txt").write_text("one more\n")
+    with pytest.raises(ConfigError, match="'files' was"):
+        score(source=copy, resume=True)
+
+
+def test_a_missing_key_on_resume_is_an_error(score: Score) -> None:
+    score()
+    key_path().rename(key_path().with_suffix(".aside"))
+    with pytest.raises(ConfigError, match="put its key back"):
+        score(resume=True)
+    score_key = read_key(key_path().with_suffix(".aside"))
+    assert not key_path().exists()
+    key_path().with_suffix(".aside").rename(key_path())
+    assert read_key() == score_key
+    score(resume=True)
+
+
+def test_a_strange_folder_is_left_alone(score: Score, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine\n")
+    with pytest.raises(ConfigError, match="not empty"):
+        score()
+    with pytest.raises(ConfigError, match="choose another --out"):
+        score(out=tmp_path, source=tmp_path)
+
+
+def test_the_state_is_damaged(score: Score) -> None:
+    out = score().out
+    batches = out / "state" / "batches.jsonl"
+    batches.write_bytes(b"[{}]\n")
+    with pytest.raises(DataError, match=r"line 1 of .* is damaged"):
+        score(resume=True)
+    record = out / "state" / "run.json"
+    assert json.loads(record.read_text())["batch_size"] == 3

@@ -1,0 +1,136 @@
+"""What a run has done so far, on disk after every batch, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vitad_med.digests import first_difference
+from vitad_med.durable import append, complete_lines, storage_error, sweep, write_file
+from vitad_med.errors import ConfigError, DataError
+from vitad_med.scoring.rows import Row
+
+FOLDER = "state"
+RECORD, BATCHES, LOCK = "run.json", "batches.jsonl", ".lock"
+SCHEMA = "vitad_med/score/1"
+KEPT = ("created",)
+"""What a resumed run takes from the first one instead of being refused for it."""
+
+
+class RunState:
+    """The record of a run and its finished batches, in ``OUT/state``.
+
+    A batch is in the list when every file of it is on disk.
+
+    Args:
+        out: folder of the run.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / FOLDER
+        self.record: dict[str, Any] = {}
+        self.batches: list[list[Row]] = []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; the kernel's lock ends with the process, however it ends.
+
+        Raises:
+            ConfigError: another process works in it.
+            StorageError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(f"another run works in '{self.folder.parent}': wait for it, or end it") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def begin(self, record: Mapping[str, Any], resume: bool) -> None:
+        """Start a run, or go on with one.
+
+        Args:
+            record: all that the outputs depend on, plain values.
+            resume: go on with the run that is there.
+
+        Raises:
+            ConfigError: a run is there and is not to be resumed, or was made with other settings, files or key.
+            DataError: its state is damaged.
+            StorageError: the folder cannot be written.
+        """
+        wanted = {"schema": SCHEMA, **record}
+        path = self.folder / RECORD
+        if path.exists() and not resume:
+            raise ConfigError(f"'{self.folder.parent}' holds a run: --resume goes on with it, or choose another --out")
+        if not path.exists():
+            others = [entry.name for entry in _entries(self.folder.parent) if entry.name != FOLDER]
+            if others:
+                raise ConfigError(
+                    f"'{self.folder.parent}' is not empty and holds no run to resume: choose another --out"
+                )
+            write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
+            write_file(self.folder / BATCHES, b"")
+        self.record = self._read_record(path)
+        self._check(wanted)
+        sweep(self.folder.parent)
+        if (self.folder / BATCHES).exists():
+            self.batches = [self._rows(line, n) for n, line in enumerate(complete_lines(self.folder / BATCHES))]
+        else:  # killed between the two files
+            write_file(self.folder / BATCHES, b"")
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """The next batch is finished.
+
+        Raises:
+            StorageError: it cannot be written down.
+        """
+        line = "[" + ",".join(row.to_json() for row in rows) + "]\n"
+        append(self.folder / BATCHES, line.encode())
+        self.batches.append(list(rows))
+
+    def _read_record(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"'{path}' cannot be read: start anew in another --out") from error
+        if not isinstance(content, dict):
+            raise DataError(f"'{path}' holds no record: start anew in another --out")
+        return content
+
+    def _check(self, wanted: Mapping[str, Any]) -> None:
+        ours = {key: value for key, value in wanted.items() if key not in KEPT}
+        theirs = {key: value for key, value in self.record.items() if key not in KEPT}
+        found = first_difference(ours, theirs)
+        if found is not None:
+            name, here, there = found
+            raise ConfigError(
+                f"--resume: '{name}' was {there} when the run began and is {here} now: give the former settings, "
+                "files and key, or choose another --out"
+            )
+
+    def _rows(self, line: bytes, number: int) -> list[Row]:
+        try:
+            return [Row.of_json(values) for values in json.loads(line)]
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"line {number + 1} of '{self.folder / BATCHES}' is damaged: start anew in another --out"
+            ) from error
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise storage_error(folder, error) from error
