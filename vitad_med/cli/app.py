@@ -15,11 +15,14 @@ from vitad_med.cli import (
     experiment,
     export,
     features,
+    fetch,
     fits,
     key,
+    listen,
     lookup,
     report,
     score,
+    send,
     stats,
     version,
 )
@@ -47,6 +50,11 @@ examples:
   vitad-med features DIR --bundle BUNDLE --out DIR
                                           picture of features before the head, by type of image
   vitad-med experiment run FILE --out DIR several methods, seeds and data sets in one table
+  vitad-med fetch URL --out DIR --date 20260131
+                                          radiographs from an archive, by DICOMweb
+  vitad-med send FOLDER --to URL          DICOM files to an archive, by STOW or C-STORE
+  vitad-med listen --bundle BUNDLE --out DIR
+                                          score what an archive or modality sends
   vitad-med key new                       the site's secret key for hashed names, once
   vitad-med lookup HASH                   who a hashed name is, inside the site
   vitad-med version                       library versions, devices, threads, bf16 support
@@ -77,6 +85,9 @@ def build_parser() -> StrictParser:
         experiment,
         score,
         export,
+        fetch,
+        send,
+        listen,
         key,
         lookup,
         version,
