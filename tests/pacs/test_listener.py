@@ -29,7 +29,7 @@ from vitad_med.errors import ArchiveError, ConfigError
 from vitad_med.pacs.address import DimseAddress
 from vitad_med.pacs.credentials import DIMSE, server_tls
 from vitad_med.pacs.dimse import StoreUser
-from vitad_med.pacs.durable import only_one
+from vitad_med.pacs.folders import only_one
 from vitad_med.pacs.inbox import Inbox, Limits, Refused
 from vitad_med.pacs.listener import LOCK, Listener, Settings
 from vitad_med.pacs.objects import read_file

@@ -17,7 +17,7 @@ from vitad_med.data.dicom.codes import DX_FOR_PRESENTATION
 from vitad_med.errors import ArchiveError, ConfigError, DataError
 from vitad_med.pacs.address import DimseAddress
 from vitad_med.pacs.dimse import StoreUser
-from vitad_med.pacs.durable import only_one
+from vitad_med.pacs.folders import only_one
 from vitad_med.pacs.ledger import Ledger
 from vitad_med.pacs.objects import Outcome, find_objects
 from vitad_med.pacs.send import send

@@ -30,7 +30,10 @@ from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
 
-COMMANDS = (demo, data, score, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version)
+COMMANDS = (
+    *(demo, data, calibrate, score, export, fetch, send, listen, key, lookup),
+    *(report, compare, stats, fits, features, experiment, version),
+)
 """In the order in which the help lists them."""
 
 EXAMPLES = """\
@@ -73,25 +76,7 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (
-        demo,
-        data,
-        report,
-        compare,
-        calibrate,
-        stats,
-        fits,
-        features,
-        experiment,
-        score,
-        export,
-        fetch,
-        send,
-        listen,
-        key,
-        lookup,
-        version,
-    ):
+    for module in COMMANDS:
         module.add_command(commands)
     return parser
 

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Send, say what became of the files; 1 where the archive refused some."""
     from vitad_med.pacs.address import WebAddress, check_ae_title, parse_address
     from vitad_med.pacs.credentials import exposed, web_credentials
-    from vitad_med.pacs.durable import only_one
+    from vitad_med.pacs.folders import only_one
     from vitad_med.pacs.ledger import NAME, Ledger
     from vitad_med.pacs.objects import DicomFile, Outcome, find_objects
     from vitad_med.pacs.quiet import quiet_network

@@ -11,9 +11,10 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 
 from vitad_med.data.dicom.header import read_header
+from vitad_med.durable import sync
 from vitad_med.errors import ConfigError, DataError, StorageError
 from vitad_med.pacs.dicomweb import DicomWeb, Failing
-from vitad_med.pacs.durable import make_folder, only_one, sync
+from vitad_med.pacs.folders import make_folder, only_one
 from vitad_med.pacs.objects import FAILURES_IN_A_ROW, failed_in_a_row
 from vitad_med.site.key import SiteKey
 from vitad_med.site.linkage import Link, add_links

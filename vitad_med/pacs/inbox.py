@@ -15,8 +15,9 @@ from uuid import uuid4
 
 import pydicom
 
+from vitad_med.durable import replace_file, sync
 from vitad_med.errors import VitadError
-from vitad_med.pacs.durable import make_folder, sync, write_durably
+from vitad_med.pacs.folders import make_folder
 from vitad_med.pacs.study import REASON, Study, digest_of, make_study
 from vitad_med.site.key import SiteKey
 from vitad_med.site.linkage import Link, add_links
@@ -108,7 +109,7 @@ class Inbox:
                 [Link(study, "study", study_uid, self._key.id), Link(image, "image", sop_instance, self._key.id)],
                 self._linkage,
             )
-            write_durably(temporary, meta + dataset, temporary.with_suffix(".part"))
+            replace_file(temporary, meta + dataset, temporary.with_suffix(".part"))
             with self.changed:
                 self._file(study, image, dataset, temporary)
         except (OSError, VitadError) as error:
@@ -177,7 +178,7 @@ class Inbox:
             while place.exists():
                 number += 1
                 place = self.folder / DEAD / f"{study.name}.{number}"
-            write_durably(study.folder / REASON, reason)
+            replace_file(study.folder / REASON, reason)
             os.replace(study.folder, place)
             sync(place.parent)
             sync(study.folder.parent)

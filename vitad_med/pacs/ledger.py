@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from vitad_med.durable import sync
 from vitad_med.errors import StorageError
-from vitad_med.pacs.durable import sync
 from vitad_med.pacs.objects import DicomFile, Outcome
 from vitad_med.site.key import SiteKey
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from vitad_med.pacs.durable import make_folder, only_one
+from vitad_med.pacs.folders import make_folder, only_one
 from vitad_med.pacs.inbox import Inbox, Limits
 from vitad_med.pacs.objects import Store
 from vitad_med.pacs.outbox import Outbox

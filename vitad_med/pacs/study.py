@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vitad_med.durable import replace_file, sync
 from vitad_med.errors import DataError
-from vitad_med.pacs.durable import make_folder, sync, write_durably
+from vitad_med.pacs.folders import make_folder
 
 IMAGES, RESULTS, STATE, REASON = "images", "results", "study.json", "reason.json"
 
@@ -92,7 +93,7 @@ class Study:
         Raises:
             OSError: it cannot be written.
         """
-        write_durably(self.folder / STATE, json.dumps(asdict(self.state()), indent=1).encode() + b"\n")
+        replace_file(self.folder / STATE, json.dumps(asdict(self.state()), indent=1).encode() + b"\n")
 
     def results_folder(self, digest: str) -> Path:
         """Where the results of one set of images lie."""

@@ -1,14 +1,14 @@
-"""Files that survive a crash of the machine: whole and under their name, or not there at all."""
+"""Folders for the owner alone, and one process at a time in them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vitad_med.durable import sync
 from vitad_med.errors import ConfigError, StorageError
 
 
@@ -29,43 +29,6 @@ def make_folder(folder: Path) -> None:
             sync(part.parent)
     except OSError as error:
         raise StorageError(f"a folder cannot be made in {place}: {error.strerror}; choose another") from error
-
-
-def write_durably(path: Path, content: bytes, temporary: Path | None = None) -> None:
-    """Write a file under another name, flush it, rename it, flush the folder.
-
-    Args:
-        path: where it goes; its folder exists.
-        content: of the file.
-        temporary: the other name, on the same file system; None is a hidden one beside it.
-
-    Raises:
-        OSError: disk full, read-only; nothing is left behind, the former content is intact.
-    """
-    temporary = temporary or path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        # Some network file systems cannot flush a folder; they do so on their own.
-        if not stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise
-    finally:
-        os.close(handle)
 
 
 @contextmanager

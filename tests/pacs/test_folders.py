@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from vitad_med.durable import replace_file
 from vitad_med.errors import ConfigError, StorageError
-from vitad_med.pacs.durable import make_folder, only_one, write_durably
+from vitad_med.pacs.folders import make_folder, only_one
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_durably(path, b"first")
-    write_durably(path, b"second")
+    replace_file(path, b"first")
+    replace_file(path, b"second")
     assert path.read_bytes() == b"second"
     with pytest.raises(OSError, match="No such file"):
-        write_durably(tmp_path / "absent" / "file", b"x")
+        replace_file(tmp_path / "absent" / "file", b"x")
     directory = tmp_path / "directory"
     directory.mkdir()
     with pytest.raises(OSError, match="directory"):
-        write_durably(directory, b"x")
+        replace_file(directory, b"x")
     assert sorted(found.name for found in tmp_path.iterdir()) == ["config", "directory", "file"]
 
 
@@ -38,7 +39,7 @@ def test_folders_are_private_and_a_file_in_the_way_is_named(tmp_path: Path) -> N
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     code = (
-        "import sys, time; from pathlib import Path; from vitad_med.pacs.durable import only_one\n"
+        "import sys, time; from pathlib import Path; from vitad_med.pacs.folders import only_one\n"
         "with only_one(Path(sys.argv[1]), 'listen'): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)
