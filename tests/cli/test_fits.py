@@ -52,6 +52,15 @@ def test_parts_become_one_model_that_can_be_shown(
     assert "12" in line
 
 
+def test_the_model_has_the_epsilon_that_is_named(
+    parts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model.safetensors"
+    assert main(["fits", "merge", *map(str, parts), "--epsilon", "0.25", "--out", str(out)]) == 0
+    assert "epsilon 0.25" in capsys.readouterr().out
+    assert read_stored(out, "model").settings["epsilon"] == 0.25
+
+
 def test_a_part_says_that_it_is_one(parts: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fits", "show", str(parts[0])]) == 0
     shown = capsys.readouterr().out
@@ -76,6 +85,7 @@ def test_mistakes_end_in_one_sentence(parts: list[Path], tmp_path: Path, capsys:
         (["merge", one, str(tmp_path / "none"), "--out", str(out)], "does not exist"),
         (["show", one, two], "show takes one file"),
         (["show", one, "--out", str(out)], "--out does not apply"),
+        (["show", one, "--epsilon", "0.1"], "--epsilon does not apply"),
     ):
         assert main(["fits", *words]) == 2, words
         error = capsys.readouterr().err

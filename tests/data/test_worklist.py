@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pydicom
@@ -15,7 +19,7 @@ from scripts.make_dx import make_folder
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.data.dicom.intended_use import IntendedUse
 from vitad_med.data.dicom.triage import Aside
-from vitad_med.data.worklist import Item, build_worklist
+from vitad_med.data.worklist import CHUNK, Item, build_worklist
 from vitad_med.errors import DataError
 
 CHEST = IntendedUse(("CR", "DX"), ("PA", "AP"), 18, None)
@@ -126,6 +130,35 @@ def test_pictures_say_nothing_of_their_patient(nih_mini: Path) -> None:
     items = build_worklist(nih_mini / "images", CHEST)
     assert all(item.case is not None for item in items)
     assert {item.outside for item in items} == {("modality_unknown", "view_unknown", "age_unknown")}
+
+
+def test_an_executor_changes_nothing(ward: Path, nih_mini: Path) -> None:
+    for number, path in enumerate(sorted((nih_mini / "images").iterdir()) * 2):  # more than two chunks
+        shutil.copy(path, ward / f"{number:03d}.png")
+    shutil.copy(min((ward / "JONES^MARY").iterdir()), ward / "z_copy.dcm")
+    here = build_worklist(ward, CHEST)
+    assert len(here) > 2 * CHUNK
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        assert build_worklist(ward, CHEST, processes) == here
+    with ThreadPoolExecutor(4) as threads:
+        assert build_worklist(ward, CHEST, threads) == here
+
+
+def test_an_item_is_small(ward: Path) -> None:
+    """Twenty thousand files stay below 30 MB; what is shared is kept once."""
+    dataset = pydicom.dcmread(min((ward / "b").iterdir()))
+    for number in range(60):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.{10**36 + number}"
+        dataset.save_as(ward / f"{number:05d}.dcm")
+    build_worklist(ward / "b", CHEST)  # what is kept once for all
+    gc.collect()
+    tracemalloc.start()
+    items = build_worklist(ward, CHEST)
+    gc.collect()
+    size = tracemalloc.get_traced_memory()[0] / len(items)
+    tracemalloc.stop()
+    assert sum(item.case is not None for item in items) == 66
+    assert size < 1500
 
 
 def test_sources_that_are_none_are_refused(ward: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, WeightsError
 from vitad_med.networks.anovit import AnoViT, Decoder
+from vitad_med.networks.autoencoder import ConvAutoencoder
 from vitad_med.networks.state import load_model, save_model
 from vitad_med.networks.weights import EMBEDDED
 
@@ -163,3 +164,12 @@ def test_a_model_is_read_with_any_smoothing(network: AnoViT, tmp_path) -> None:
     images = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(other.reconstruct(images), network.reconstruct(images))
+
+
+@pytest.mark.parametrize("stored_is_cae", [True, False])
+def test_weights_of_the_other_model_are_told_by_its_key(network: AnoViT, tmp_path, stored_is_cae: bool) -> None:
+    pair = (ConvAutoencoder(image_size=32), network)
+    stored, asked = pair if stored_is_cae else pair[::-1]
+    save_model(tmp_path / "model.pt", stored)
+    with pytest.raises(WeightsError, match=r"another network, .* set model as in its training .*'anovit' or 'l2_cae'"):
+        load_model(tmp_path / "model.pt", asked)

@@ -153,6 +153,30 @@ def test_parts_that_do_not_go_together_are_named(tmp_path: Path, cases: list[Cas
         merge_parts([tmp_path / "first.safetensors"])
 
 
+def test_parts_with_another_epsilon_are_one_fit(tmp_path: Path, cases: list[Case]) -> None:
+    """It is added to variances when a fit ends, so what was collected is the same."""
+    paths = []
+    for number, epsilon in enumerate((0.01, 0.5)):
+        path = tmp_path / f"{number}.safetensors"
+        fitting(path, cases[12 * number :][:12], {"epsilon": epsilon}).run()
+        paths.append(part_path(path))
+    with pytest.raises(
+        ConfigError, match=r"epsilon is 0\.01 in the one and 0\.5 in the other; say which with --epsilon"
+    ):
+        merge_parts(paths)
+    fitting(tmp_path / "whole.safetensors", cases[:24], {"epsilon": 0.1}).run()
+    write_model_of_parts(paths, tmp_path / "merged.safetensors", epsilon=0.1)
+    whole, merged = (read_stored(tmp_path / f"{name}.safetensors", "model") for name in ("whole", "merged"))
+    assert whole.settings == merged.settings
+    for name, tensor in whole.tensors.items():
+        torch.testing.assert_close(merged.tensors[name], tensor, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ConfigError, match="epsilon is -1"):
+        merge_parts(paths, epsilon=-1.0)
+    fitting(tmp_path / "knn.safetensors", cases[:12], {"scorer": "knn"}).run()
+    with pytest.raises(ConfigError, match="--epsilon does not apply to parts of a fit of kind 'knn'"):
+        merge_parts([part_path(tmp_path / "knn.safetensors")], epsilon=0.1)
+
+
 def test_patients_without_a_key_are_not_named(
     tmp_path: Path, cases: list[Case], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from scripts.make_dx import make_folder
 from vitad_med.data.chestxray14 import read_chestxray14
-from vitad_med.scoring.run import Scored, Session
+from vitad_med.scoring.run import Scored, score_folder
 from vitad_med.scoring.settings import ScoreSettings
 from vitad_med.site.folder import VARIABLE
 
@@ -59,16 +59,16 @@ def score(settings: ScoreSettings) -> Callable[..., Scored]:
 
     def run(**changes: object) -> Scored:
         asked = replace(settings, **changes)  # type: ignore[arg-type]
-        return Session(asked, tell=lambda _: None).score(asked.source, asked.out, asked.resume)
+        return score_folder(asked, tell=lambda _: None)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def tree() -> Iterator[Callable[[Path], dict[str, bytes]]]:
+def tree() -> Callable[[Path], dict[str, bytes]]:
     """Every file of a folder and its bytes."""
 
     def read(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    yield read
+    return read

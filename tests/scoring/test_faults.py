@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vitad_med.scoring.durable import FAULT
+from vitad_med.durable import FAULT
 
 MOMENTS = 10
 SEED = 20261128

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pyarrow.parquet as pq
+import pydicom
 import pytest
 import torch
 from PIL import Image
 
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.data.image_io import read_image, resize
-from vitad_med.errors import ConfigError
+from vitad_med.errors import ConfigError, DataError
 from vitad_med.scoring.bundle import load_bundle
 from vitad_med.scoring.run import Scored
 from vitad_med.scoring.worklist import COLUMNS
@@ -165,7 +165,7 @@ def test_the_state_is_damaged(score: Score) -> None:
     out = score().out
     batches = out / "state" / "batches.jsonl"
     batches.write_bytes(b"[{}]\n")
-    with pytest.raises(Exception, match="line 1 of .* is damaged"):
+    with pytest.raises(DataError, match=r"line 1 of .* is damaged"):
         score(resume=True)
     record = out / "state" / "run.json"
     assert json.loads(record.read_text())["batch_size"] == 3

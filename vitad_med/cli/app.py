@@ -15,11 +15,14 @@ from vitad_med.cli import (
     experiment,
     export,
     features,
+    fetch,
     fits,
     key,
+    listen,
     lookup,
     report,
     score,
+    send,
     stats,
     version,
 )
@@ -27,7 +30,10 @@ from vitad_med.cli.exit_codes import EPILOG, INTERRUPTED, OK, USER_ERROR
 from vitad_med.cli.parser import StrictParser
 from vitad_med.errors import VitadError
 
-COMMANDS = (demo, data, score, report, compare, calibrate, stats, fits, features, experiment, key, lookup, version)
+COMMANDS = (
+    *(demo, data, calibrate, score, export, fetch, send, listen, key, lookup),
+    *(report, compare, stats, fits, features, experiment, version),
+)
 """In the order in which the help lists them."""
 
 EXAMPLES = """\
@@ -47,6 +53,11 @@ examples:
   vitad-med features DIR --bundle BUNDLE --out DIR
                                           picture of features before the head, by type of image
   vitad-med experiment run FILE --out DIR several methods, seeds and data sets in one table
+  vitad-med fetch URL --out DIR --date 20260131
+                                          radiographs from an archive, by DICOMweb
+  vitad-med send FOLDER --to URL          DICOM files to an archive, by STOW or C-STORE
+  vitad-med listen --bundle BUNDLE --out DIR
+                                          score what an archive or modality sends
   vitad-med key new                       the site's secret key for hashed names, once
   vitad-med lookup HASH                   who a hashed name is, inside the site
   vitad-med version                       library versions, devices, threads, bf16 support
@@ -65,22 +76,7 @@ def build_parser() -> StrictParser:
     )
     parser.add_argument("--version", action="version", version=f"vitad-med {__version__}")
     commands = parser.add_commands()
-    for module in (
-        demo,
-        data,
-        report,
-        compare,
-        calibrate,
-        stats,
-        fits,
-        features,
-        experiment,
-        score,
-        export,
-        key,
-        lookup,
-        version,
-    ):
+    for module in COMMANDS:
         module.add_command(commands)
     return parser
 

@@ -22,7 +22,8 @@ features of normal images.
   vitad-med fits show FILE    says what a model or a part was made of
 
 Parts are refused where settings, features or weights differ, where one is
-unfinished, and where an image or a patient occurs twice."""
+unfinished, and where an image or a patient occurs twice. The epsilon of a
+Gaussian is used when a fit ends: with --epsilon that of the parts is set aside."""
 
 EXAMPLES = """\
 examples:
@@ -42,6 +43,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("what", choices=("merge", "show"), help="what to do")
     parser.add_argument("files", nargs="+", metavar="FILE", help="parts to merge, or the file to show")
     parser.add_argument("--out", metavar="FILE", help="merge: the model to write")
+    parser.add_argument(
+        "--epsilon", type=float, metavar="E", help="merge: of the Gaussian, where parts differ in it or all had another"
+    )
     parser.set_defaults(run=run, after_interrupt=": nothing was written; the same command starts anew")
 
 
@@ -57,13 +61,14 @@ def _merge(options: argparse.Namespace) -> None:
     out = out_file(options.out, "model.safetensors")
     from vitad_med.normality import write_model_of_parts
 
-    write_model_of_parts(options.files, out)
+    write_model_of_parts(options.files, out, options.epsilon)
     _print(out)
 
 
 def _show(options: argparse.Namespace) -> None:
-    if options.out is not None:
-        raise ConfigError("--out does not apply to `vitad-med fits show`; leave it out.")
+    for name in ("out", "epsilon"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name} does not apply to `vitad-med fits show`; leave it out.")
     if len(options.files) != 1:
         raise ConfigError(f"show takes one file, {len(options.files)} were given.")
     _print(Path(options.files[0]).expanduser())

@@ -53,6 +53,11 @@ def load_model(path: str | Path, network: nn.Module) -> str:
             f"'{path}' was trained at another image size: it has {len(state[wrong[0]][0])} position embeddings, this "
             f"network {len(own[wrong[0]][0])}; set image_size as in its training"
         )
+    if not any(name in own for name in state):
+        raise WeightsError(
+            f"'{path}' is of another network, not a tensor of it has a name in this one; set model as in its training "
+            "(bundles/anovit: 'anovit' or 'l2_cae'), or use the bundle that it was trained with"
+        )
     if wrong:
         raise WeightsError(
             f"'{path}' does not fit this network: '{wrong[0]}' and {len(wrong) - 1} other tensors are missing, unknown "

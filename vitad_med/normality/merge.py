@@ -15,13 +15,19 @@ from vitad_med.normality.model import NormalityFit
 from vitad_med.normality.state import Provenance, Stored, read_stored, write_stored
 
 
-def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
+def merge_parts(paths: Sequence[str | Path], epsilon: float | None = None) -> tuple[NormalityFit, Provenance]:
     """The fit of all the images of several complete parts, and what it is made of.
 
     Parts are read one after another, so that two lie in memory at a time.
 
+    Args:
+        paths: of the parts.
+        epsilon: of the model, in place of the parts' own. A Gaussian is collected without it and finished with it, so
+            that parts which differ in nothing else go together; but whose counts must be said.
+
     Raises:
-        ConfigError: extractor, image size, scorer or settings differ; names the key and both values.
+        ConfigError: extractor, image size, scorer or settings differ, names the key and both values; or ``epsilon`` is
+            given for parts that have none.
         DataError: there is no part, one is unfinished, or images or patients occur twice
             (:func:`vitad_med.data.disjoint.check_disjoint`).
         WeightsError: a file cannot be read.
@@ -37,16 +43,17 @@ def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
             raise DataError(f"'{path}' is of an unfinished fit: repeat the command that makes it, it goes on")
         provenances.append(part.provenance)
         check_disjoint(provenances, "part", "parts")  # before anything is added
-        theirs = {"scorer": part.kind, **part.settings, **part.provenance.features}
+        settings = _with_epsilon(part, epsilon)
+        theirs = {"scorer": part.kind, **settings, **part.provenance.features}
         ours = ours or theirs
         difference = first_difference(ours, theirs)
         if difference is not None:
             key, one, two = difference
+            remedy = "say which with --epsilon" if key == "epsilon" else "make both with the same settings"
             raise ConfigError(
-                f"parts 1 and {number} cannot be merged: {key} is {one} in the one and {two} in the other; make both "
-                "with the same settings"
+                f"parts 1 and {number} cannot be merged: {key} is {one} in the one and {two} in the other; {remedy}"
             )
-        fit = create_fit(part.kind, part.settings)
+        fit = create_fit(part.kind, settings)
         fit.restore(part.tensors)
         if whole is None:
             whole = fit
@@ -62,12 +69,20 @@ def merge_parts(paths: Sequence[str | Path]) -> tuple[NormalityFit, Provenance]:
     )
 
 
-def write_model_of_parts(paths: Sequence[str | Path], path: str | Path) -> str:
+def _with_epsilon(part: Stored, epsilon: float | None) -> dict[str, Any]:
+    if epsilon is None:
+        return dict(part.settings)
+    if "epsilon" not in part.settings:
+        raise ConfigError(f"--epsilon does not apply to parts of a fit of kind '{part.kind}'; leave it out")
+    return {**part.settings, "epsilon": epsilon}
+
+
+def write_model_of_parts(paths: Sequence[str | Path], path: str | Path, epsilon: float | None = None) -> str:
     """Merge complete parts and write the model of the whole; returns its digest.
 
     Raises:
         as :func:`merge_parts` and :func:`~vitad_med.normality.state.write_stored`.
     """
-    fit, provenance = merge_parts(paths)
+    fit, provenance = merge_parts(paths, epsilon)
     model = fit.finish()
     return write_stored(path, Stored("model", model.kind, model.settings, provenance, model.state_dict()))

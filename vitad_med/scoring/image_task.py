@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitad_med.calibration.intensity import intensity_statistics
-from vitad_med.data.dicom.header import quiet
 from vitad_med.data.dicom.pixels import read_radiograph
+from vitad_med.data.dicom.quiet import quiet
 from vitad_med.data.dicom.windows import FIRST
 from vitad_med.data.image_io import read_stored, resize, to_channels
 from vitad_med.data.intensity import from_unit_range, to_unit_range
+from vitad_med.durable import write_file
 from vitad_med.errors import DataError
 from vitad_med.findings.finding import Finding, Provenance
 from vitad_med.findings.objects import make_objects
 from vitad_med.reporting.page.thumbnails import XRAY_SIZE, make_thumbnail
-from vitad_med.scoring.durable import write_file
 from vitad_med.site.key import SiteKey
 
 MAPS, DICOM = "maps", "dicom"

@@ -42,6 +42,10 @@ MEANINGS = {
 }
 
 
+SHOWN = 16
+"""Digits of a hashed name on the page; `vitad-med lookup` takes them, the table has all."""
+
+
 @dataclass(frozen=True)
 class Account:
     """A run as its page tells it.
@@ -142,7 +146,9 @@ def _sentences(scored: Sequence[Row], account: Account) -> list[str]:
         told = ", ".join(f"{note.removeprefix('no_')} ({number})" for note, number in sorted(missing.items()))
         sentences.append(f"Objects that could not be made for an image: {told}.")
     if account.measured:
-        told = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in account.measured.items())
+        told = "; ".join(
+            f"{name.replace('_', ' ').replace('auroc', 'AUROC')} {value}" for name, value in account.measured.items()
+        )
         sentences.append(f"Measured on the bundle's own benchmark, see its README: {told}.")
     return sentences
 
@@ -175,8 +181,8 @@ def _drift(scored: Sequence[Row], calibration: Calibration | None) -> dict[str, 
 def _record(row: Row) -> records.Row:
     assert row.score is not None
     return records.Row(
-        image=row.image,
-        patient=row.patient,
+        image=row.image[:SHOWN],
+        patient=row.patient[:SHOWN],
         score=row.score,
         p_value=row.p_value,
         flagged=row.flagged,
@@ -184,9 +190,8 @@ def _record(row: Row) -> records.Row:
         view=row.view,
         age_band=age_band(row.age),
         columns=(
-            ("study", row.study),
             ("manufacturer", row.manufacturer),
-            ("intended_use", "within" if not row.outside else ", ".join(row.outside)),
+            ("intended use", "within" if not row.outside else ", ".join(row.outside)),
             ("notes", ", ".join(row.notes)),
         ),
     )

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from vitad_med.scoring.durable import write_file
+from vitad_med.durable import write_file
 from vitad_med.scoring.pipeline import Finished
 from vitad_med.scoring.rows import Row
 

@@ -61,8 +61,9 @@ def run_on_ray(
         gpus = 1 if pipeline_device(pipeline) == "cuda" else 0
         shared = {"settings": settings, "decoding": pipeline.decoding, "outputs": pipeline.outputs, "threads": threads}
         # Few rows: a block each, so that batches spread over the actors whatever their number.
+        scorer: Any = _Scorer  # Ray's types know functions only
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Scorer,
+            scorer,
             fn_constructor_kwargs={"shared": pickle.dumps(shared)},
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(rows))),
             num_cpus=threads,

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vitad_med.data.worklist import Item, build_worklist
+from vitad_med.durable import write_file
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.findings.finding import Provenance
 from vitad_med.predictions.journal import Journal, journal_text, with_digests
 from vitad_med.scoring.backends import Backend, open_backend
 from vitad_med.scoring.bundle import ScoringBundle, load_bundle, read_metadata
-from vitad_med.scoring.durable import write_file
 from vitad_med.scoring.image_task import DICOM, Decoding, Outputs, Source
 from vitad_med.scoring.judgement import Judgement, judgement_of
 from vitad_med.scoring.page import Account, page_of
@@ -55,7 +55,7 @@ class Scored:
 
 
 class Session:
-    """A bundle, its backend and the site's key, loaded once for any number of folders.
+    """A bundle, its backend, the site's key and the processes that decode: opened once for any number of folders.
 
     Args:
         settings: of the runs; ``source``, ``out`` and ``resume`` are those of each.
@@ -69,6 +69,7 @@ class Session:
 
     def __init__(self, settings: ScoreSettings, tell: Tell = print) -> None:
         self.settings, self.tell = settings, tell
+        self._workers: Workers | None = None
         self.key = _site_key(settings.resume, tell)
         self.bundle: ScoringBundle = load_bundle(settings.bundle, settings.overrides)
         self.backend: Backend = open_backend(settings.backend, self.bundle, settings.exported)
@@ -97,7 +98,7 @@ class Session:
         if source.exists() and source.resolve() == out:
             raise ConfigError(f"--out '{out}' is the folder that is scored: choose another --out")
         self.tell(f"looking at the files of the folder for {self.bundle.name}")
-        items = build_worklist(source, self.bundle.intended)
+        items = build_worklist(source, self.bundle.intended, self._processes())
         state = RunState(out)
         with state.locked():
             return self._score(items, out, state, resume)
@@ -176,9 +177,25 @@ class Session:
 
             yield from run_on_ray(self.settings, pipeline, remaining)
             return
-        count = self.settings.workers
-        with Workers(max(1, (os.cpu_count() or 2) - 1) if count is None else count) as workers:
-            yield from pipeline.run(remaining, workers)
+        yield from pipeline.run(remaining, self._processes())
+
+    def _processes(self) -> Workers:
+        if self._workers is None:
+            count = self.settings.workers
+            self._workers = Workers(max(1, _cpus() - 1) if count is None else count)
+        return self._workers
+
+    def close(self) -> None:
+        """End the processes that decode and write."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _write_results(self, out: Path, state: RunState, rows: list[Row], pictures: Pictures) -> None:
         settings = self.settings
@@ -222,7 +239,12 @@ class Session:
 
 def score_folder(settings: ScoreSettings, tell: Tell = print) -> Scored:
     """Load the bundle and score one folder; see :class:`Session`."""
-    return Session(settings, tell).score(settings.source, settings.out, settings.resume)
+    with Session(settings, tell) as session:
+        return session.score(settings.source, settings.out, settings.resume)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _site_key(resume: bool, tell: Tell) -> SiteKey:

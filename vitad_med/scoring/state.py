@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vitad_med.digests import first_difference
+from vitad_med.durable import append, complete_lines, storage_error, sweep, write_file
 from vitad_med.errors import ConfigError, DataError
-from vitad_med.scoring.durable import append, complete_lines, storage_error, sweep, write_file
 from vitad_med.scoring.rows import Row
 
 FOLDER = "state"

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -41,7 +41,7 @@ class _Worker:
     began: float = 0.0
 
 
-class Workers:
+class Workers(Executor):
     """Runs functions in processes of one thread each, in the order in which they are given.
 
     A standard pool cannot say which task ended its process, and waits for ever for one that hangs. Here each process
@@ -67,7 +67,9 @@ class Workers:
         self._thread = threading.Thread(target=self._serve, name="workers", daemon=True)
         self._thread.start()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    def submit(  # type: ignore[override]  # no keyword arguments
+        self, function: Callable[..., Any], /, *arguments: Any
+    ) -> Future[Any]:
         """Run ``function(*arguments)``; both travel to the process, and so do the result or the error."""
         task = _Task(function, arguments)
         if not self.count:
@@ -93,10 +95,8 @@ class Workers:
         for task in (*self._waiting, *(worker.task for worker in self._workers if worker.task)):
             task.future.cancel()
 
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As :meth:`close`, by the name that executors have."""
         self.close()
 
     def _start(self) -> _Worker:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
@@ -17,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.data.dicom.encodings import encode
+from tests.data.dicom.encodings import PLAIN, encode
 from vitad_med.data.dicom import container
 from vitad_med.data.dicom.header import age_between, parse_age, read_header
 from vitad_med.errors import DataError
@@ -155,3 +156,40 @@ def test_a_file_that_would_unpack_to_gigabytes_is_not_unpacked(write, monkeypatc
     monkeypatch.setattr(container, "INFLATED", 200_000)
     with pytest.raises(DataError, match="unpacks to more than"):
         read_header(path)
+
+
+def slow(dataset: pydicom.Dataset, keyword: str) -> str:
+    """The value as pydicom converts it."""
+    value = dataset.get(keyword)
+    return "" if value is None or isinstance(value, pydicom.Sequence) else str(value).replace("\0", "").strip()
+
+
+@pytest.mark.parametrize("syntax", PLAIN, ids=lambda syntax: syntax.keyword)
+def test_plain_bytes_are_the_values_that_pydicom_converts_them_to(write, syntax: UID) -> None:
+    def change(made: FileDataset) -> None:
+        made.Manufacturer, made.SeriesDescription = " Acme, Inc. ", ["CHEST PA", "B"]
+        made.IssuerOfPatientID, made.PatientBirthDate, made.StudyDate = "ISSUER", "19700101", "20200101"
+        made.NumberOfFrames = 1
+
+    path = write(change=change)
+    encode(path, syntax)
+    found, dataset = read_header(path), pydicom.dcmread(path)
+    texts = {
+        "sop_class": "SOPClassUID",
+        "sop_instance": "SOPInstanceUID",
+        "series": "SeriesInstanceUID",
+        "study": "StudyInstanceUID",
+        "modality": "Modality",
+        "manufacturer": "Manufacturer",
+        "body_part": "BodyPartExamined",
+        "view_position": "ViewPosition",
+        "photometric": "PhotometricInterpretation",
+    }
+    for name, keyword in texts.items():
+        assert getattr(found, name) == slow(dataset, keyword), name
+    assert found.manufacturer == "Acme, Inc."
+    assert found.descriptions == (slow(dataset, "SeriesDescription"),)
+    assert found.patient_id == "1\\ISSUER"
+    assert (found.shape, found.bits, found.samples, found.frames) == ((256, 256), (16, 12), 1, 1)
+    assert found.views == ("272479007",)
+    assert found.regions == ("51185008",)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import JPEGBaseline8Bit
 
 from scripts.make_dx import make_dx
-from tests.data.dicom.encodings import LOSSLESS, encode
+from tests.data.dicom.encodings import LOSSLESS, LOSSY, encode
 from vitad_med.data.dicom.intended_use import IntendedUse
 from vitad_med.data.dicom.pixels import read_radiograph
 from vitad_med.data.worklist import build_worklist
@@ -41,8 +42,8 @@ def test_damaged_files_are_answered(
 ) -> None:
     image = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((8, 8)))
     originals = []
-    for syntax in LOSSLESS:
-        for bits in (8, 12):
+    for syntax in (*LOSSLESS, *LOSSY):
+        for bits in (8,) if syntax == JPEGBaseline8Bit else (8, 12):
             path = tmp_path / "original.dcm"
             make_dx(image, "1", bits=bits, patient=CANARY).save_as(path, enforce_file_format=True)
             encode(path, syntax)

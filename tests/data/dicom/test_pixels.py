@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from pydicom.uid import HTJ2K, UID, HTJ2KLossless, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless
 
-from tests.data.dicom.encodings import LOSSLESS, encode
-from vitad_med.data.dicom.pixels import TOP, read_radiograph
+from tests.data.dicom.encodings import LOSSLESS, LOSSY, encode, put_stream, stream_of
+from vitad_med.data.dicom.pixels import TOP, decode, read_radiograph
 from vitad_med.errors import ConfigError, DataError
 
 
@@ -30,6 +32,36 @@ def test_lossless_encodings_change_no_value(write, syntax: UID, bits: int) -> No
     encode(other, syntax)
     assert pydicom.dcmread(other).file_meta.TransferSyntaxUID == syntax
     assert np.array_equal(read_radiograph(plain).values, read_radiograph(other).values)
+
+
+@pytest.mark.parametrize("syntax", LOSSY, ids=lambda syntax: syntax.keyword)
+def test_lossy_encodings_change_values_a_little(write, syntax: UID) -> None:
+    bits = {JPEGBaseline8Bit: 8, HTJ2K: 16}.get(syntax, 12)  # what their encoders write
+    plain, other = write("plain.dcm", bits=bits), write("other.dcm", bits=bits)
+    encode(other, syntax)
+    assert pydicom.dcmread(other).file_meta.TransferSyntaxUID == syntax
+    apart = np.abs(read_radiograph(plain).values.astype(int) - read_radiograph(other).values) / TOP
+    assert 0 < apart.max() < 0.05
+    assert apart.mean() < 0.01
+
+
+def test_12_bits_of_jpeg_are_those_of_another_decoder(write) -> None:
+    path = write()
+    encode(path, JPEGExtended12Bit)
+    dataset = pydicom.dcmread(path)
+    assert np.array_equal(decode(dataset), imagecodecs.jpeg8_decode(stream_of(dataset)))
+    # Of a device, with a scan whose header says 0 where 63 is meant.
+    dataset = pydicom.dcmread(get_testdata_file("JPEG-lossy.dcm", download=False))
+    assert np.array_equal(decode(dataset), imagecodecs.jpeg8_decode(stream_of(dataset)))
+
+
+def test_an_htj2k_stream_is_one(write) -> None:
+    """Its markers tell it from JPEG 2000, whose decoder would take either: Rsiz of SIZ has bit 14, and CAP follows."""
+    path = write()
+    encode(path, HTJ2KLossless)
+    stream = stream_of(pydicom.dcmread(path))
+    assert stream[6] & 0x40
+    assert b"\xff\x50" in stream[:100]
 
 
 @pytest.mark.parametrize("window", [None, (1700.0, 900.0)])
@@ -131,11 +163,13 @@ def test_a_code_stream_of_another_size_is_not_decoded(write, syntax: UID) -> Non
 
 
 def test_damaged_pixels_are_one_sentence(write) -> None:
-    path = write(change=lambda made: made.compress(RLELossless, generate_instance_uid=False))
-    content = bytearray(path.read_bytes())
-    start = content.index(b"\xfe\xff\x00\xe0", content.index(b"\xe0\x7f\x10\x00") + 20)  # the first fragment
-    content[start + 8 : start + 72] = b"\xff" * 64  # its header says where segments lie
-    path.write_bytes(bytes(content))
+    path = write()
+    encode(path, JPEGLSLossless)
+    dataset = pydicom.dcmread(path)
+    stream = bytearray(stream_of(dataset))
+    stream[1000:1064] = b"\x55" * 64
+    put_stream(dataset, bytes(stream))
+    dataset.save_as(path)
     with pytest.raises(DataError, match=r"^its pixels cannot be decoded: [A-Za-z]+$"):
         read_radiograph(path)
 

@@ -7,7 +7,6 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from vitad_med.errors import DataError
@@ -18,6 +17,8 @@ PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM, _ITEM_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
 _PREAMBLE = 132
+_LONG = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT", b"OD", b"OF", b"OL", b"OV", b"SV", b"UC", b"UR", b"UV"})
+"""Value representations whose length has 32 bits (PS3.5 7.1.2)."""
 INFLATED = 512 * 2**20
 """Bytes that a deflated file may unpack to."""
 
@@ -63,17 +64,12 @@ def inflated_length(file: BinaryIO) -> None:
     Leaves the file at its beginning.
 
     Raises:
-        DataError: it would.
+        DataError: it would, or its file meta information is damaged.
         zlib.error: it is damaged.
     """
     try:
-        if file.read(_PREAMBLE)[-4:] != b"DICM":
+        if _syntax(file) != DeflatedExplicitVRLittleEndian:
             return
-        meta = read_file_meta_info(file.name)
-        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return
-        # Group length counts from behind its own element: tag, VR, length and value take 12 bytes.
-        file.seek(_PREAMBLE + 12 + int(meta.FileMetaInformationGroupLength))
         unpacker, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while chunk := file.read(2**16):
             while chunk:
@@ -83,6 +79,32 @@ def inflated_length(file: BinaryIO) -> None:
                     raise DataError(f"the file unpacks to more than {INFLATED // 2**20} MB")
     finally:
         file.seek(0)
+
+
+def _syntax(file: BinaryIO) -> str:
+    """Transfer syntax of a file, which is left where its data set begins, by its elements as pydicom goes by them.
+
+    pydicom's ``read_file_meta_info`` says the same and takes as long as the rest of the header.
+    """
+    if file.read(_PREAMBLE)[-4:] != b"DICM":
+        return ""
+    found = ""
+    while len(head := file.read(8)) == 8:
+        group, element, kind, length = struct.unpack("<HH2sH", head)
+        if group != 2:
+            file.seek(-8, os.SEEK_CUR)
+            break
+        if not kind.isalpha():  # implicit, which the standard does not allow here
+            (length,) = struct.unpack("<I", head[4:])
+        elif kind in _LONG:
+            (length,) = struct.unpack("<I", file.read(4).ljust(4, b"\0"))
+        if length == _UNDEFINED:
+            raise DataError("its file meta information is damaged")
+        if element == 0x0010:
+            found = file.read(length).rstrip(b"\0 ").decode("latin-1")
+        else:
+            file.seek(length, os.SEEK_CUR)
+    return found
 
 
 def _check_fragments(file: BinaryIO, end: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.encaps import generate_fragments
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_modality_lut, get_decoder
 from pydicom.uid import (
     HTJ2K,
@@ -28,7 +27,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from vitad_med.data.dicom.header import quiet
+from vitad_med.data.dicom import codestream, rle
+from vitad_med.data.dicom.jpeg import decode_jpeg
+from vitad_med.data.dicom.quiet import quiet
+from vitad_med.data.dicom.triage import MONOCHROME
 from vitad_med.data.dicom.windows import FIRST, Window, choose
 from vitad_med.errors import DataError
 
@@ -45,8 +47,6 @@ DECODERS: dict[UID, str] = {
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
-
-_FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +111,14 @@ def decode(dataset: FileDataset) -> NDArray[np.integer]:
     """Stored values of a single grey frame, [H, W], bits above those stored cut off.
 
     Raises:
-        DataError: no decoder for the syntax, or a code stream of another size than the header says.
+        DataError: no decoder for the syntax, a code stream of another size than the header says, or one that is cut or
+            damaged so that it can be known.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
+    _check_format(dataset)
     size = (int(dataset.Rows), int(dataset.Columns))
     if syntax.is_encapsulated:
-        if syntax not in DECODERS:
-            raise DataError(f"there is no decoder for {syntax.name}")
-        announced = _stream_size(dataset)
-        if announced not in (None, size):
-            raise DataError(f"its code stream has {announced} pixels, its header {size}")
-        pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=DECODERS[syntax])
+        pixels = _decompressed(dataset, syntax, size)
     else:
         pixels, _ = get_decoder(syntax).as_array(dataset)
     if pixels.shape != size:
@@ -129,11 +126,39 @@ def decode(dataset: FileDataset) -> NDArray[np.integer]:
     return _stored_bits(pixels, dataset)
 
 
+def _decompressed(dataset: FileDataset, syntax: UID, size: tuple[int, int]) -> NDArray[np.integer]:
+    if syntax not in DECODERS:
+        raise DataError(f"there is no decoder for {syntax.name}")
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    announced = codestream.announced_size(stream)
+    if announced not in (None, size):
+        raise DataError(f"its code stream has {announced} pixels, its header {size}")
+    found = rle.damage(stream, size[0] * size[1]) if syntax == RLELossless else codestream.damage(stream)
+    if found:
+        raise DataError(found)
+    if DECODERS[syntax] == "gdcm":
+        return decode_jpeg(stream, dataset)
+    pixels: NDArray[np.integer]
+    pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=DECODERS[syntax])
+    return pixels
+
+
+def _check_format(dataset: Dataset) -> None:
+    """Refuse what describes no grey frame, before a decoder sees it: GDCM ends the process over some of it."""
+    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
+        raise DataError(f"BitsStored {stored} does not go with BitsAllocated {allocated}")
+    if int(dataset.PixelRepresentation) not in (0, 1):
+        raise DataError(f"PixelRepresentation {int(dataset.PixelRepresentation)} is neither 0 nor 1")
+    if int(dataset.SamplesPerPixel) != 1 or str(dataset.PhotometricInterpretation).upper() not in MONOCHROME:
+        raise DataError("its pixels are not grey")
+    if int(dataset.Rows) < 1 or int(dataset.Columns) < 1:
+        raise DataError("it has no rows or columns")
+
+
 def _stored_bits(pixels: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
     """Bits above those stored may hold anything (overlays of old devices); sign-extend what is left."""
-    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
-    if not 1 <= stored <= allocated or allocated > 32:
-        raise DataError(f"BitsStored {stored} does not go with BitsAllocated {allocated}")
+    stored = int(dataset.BitsStored)
     if stored == pixels.dtype.itemsize * 8:
         return pixels
     cut: NDArray[np.integer] = pixels.astype(np.int64) & (2**stored - 1)
@@ -157,25 +182,3 @@ def _histogram(stored: NDArray[np.integer]) -> tuple[int, NDArray[np.int64]]:
 
 def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
     return np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
-
-
-def _stream_size(dataset: Dataset) -> tuple[int, int] | None:
-    """Rows and columns that a code stream of the JPEG family announces, which its decoder will allocate."""
-    fragments = generate_fragments(dataset.PixelData)
-    next(fragments, None)  # the offset table
-    head = next(fragments, b"")[: 2**16]
-    if head[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, then SIZ with Xsiz, Ysiz, XOsiz, YOsiz
-        if len(head) < 24:
-            return None
-        right, bottom, left, top = struct.unpack(">4I", head[8:24])
-        return bottom - top, right - left
-    at = 2
-    while head[:2] == b"\xff\xd8" and at + 9 <= len(head):  # JPEG, JPEG-LS: segments up to the frame header
-        marker, length = head[at + 1], struct.unpack(">H", head[at + 2 : at + 4])[0]
-        if head[at] != 0xFF:
-            return None
-        if marker in _FRAME_HEADERS:
-            rows, columns = struct.unpack(">HH", head[at + 5 : at + 9])
-            return rows, columns
-        at += 2 + length
-    return None

@@ -56,6 +56,7 @@ class Note(StrEnum):
     FOR_PROCESSING = "for_processing"
     SECONDARY_CAPTURE = "secondary_capture_accepted"
     NO_UID = "no_uid"
+    COLOUR = "colour_channels"
 
 
 @dataclass(frozen=True, slots=True)

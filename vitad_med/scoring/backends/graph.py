@@ -2,8 +2,8 @@
 
 Three things are put differently than in torch, each equal to it but for rounding:
 
-- Instance normalisation takes its means as matrix products, rows first. Runtimes add up a whole channel at once; where
-  it is nearly constant, as in black borders, the rounding of that sum is divided by a small standard deviation.
+- Instance normalisation takes its means as matrix products, rows first. Runtimes add up a whole channel in one go;
+  where it is nearly constant, as in black borders, the rounding of that sum is divided by a small standard deviation.
 - A Gaussian's triangular solve, which ONNX lacks, is a product with the inverse factor.
 - Antialiased resizing, which is linear along each axis, is a matrix product for each.
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from pathlib import Path
 
 from vitad_med.errors import StorageError
@@ -17,14 +18,31 @@ FAULT = "VITAD_MED_FAULT"
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replace a file; when this returns, it is on disk under its name, and before that its old content is.
+    """Replace a file, in a folder that is made when missing; :func:`replace_file` with an error for users.
 
     Raises:
         StorageError: the disk is full, read-only, or the folder is gone.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def replace_file(path: Path, content: bytes, temporary: Path | None = None) -> None:
+    """Replace a file; when this returns, it is on disk under its name, and before that its old content is.
+
+    Args:
+        path: where it goes; its folder exists.
+        content: of the file.
+        temporary: its name until then, on the same file system; None is a hidden one beside it.
+
+    Raises:
+        OSError: nothing is left behind, the former content is intact.
+    """
+    temporary = temporary or path.with_name(f".{path.name}{TEMPORARY}")
+    try:
         with temporary.open("wb") as file:
             half = len(content) // 2
             file.write(content[:half])
@@ -35,11 +53,26 @@ def write_file(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         reach("rename")
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
         reach("renamed")
-    except OSError as error:
+    except OSError:
         _forget(temporary)
-        raise storage_error(path, error) from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk; without it a rename may be lost when the machine goes down."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        # Some network file systems cannot flush a folder; they do so on their own.
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def append(path: Path, line: bytes) -> None:
@@ -110,17 +143,6 @@ def reach(_: str) -> None:
         if left <= 0:
             os.killpg(os.getpgid(0), signal.SIGKILL)
         os.ftruncate(file.fileno(), left)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Without it a rename may be lost in a crash of the machine."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _forget(path: Path) -> None:

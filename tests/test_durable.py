@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vitad_med.durable import FAULT, TEMPORARY, append, complete_lines, sweep, write_file
 from vitad_med.errors import StorageError
-from vitad_med.scoring.durable import FAULT, TEMPORARY, append, complete_lines, sweep, write_file
 
 STEPS = 4  # of write_file: write, fsync, rename, renamed
 
@@ -20,7 +20,7 @@ def killed_at(step: int, code: str, folder: Path) -> int:
     counter = folder / "counter"
     counter.write_bytes(b"x" * step)
     environment = {**os.environ, FAULT: str(counter)}
-    program = f"from pathlib import Path\nfrom vitad_med.scoring.durable import append, write_file\n{code}"
+    program = f"from pathlib import Path\nfrom vitad_med.durable import append, write_file\n{code}"
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, start_new_session=True, timeout=120, check=False
     ).returncode
