@@ -31,7 +31,7 @@ SECTIONS = {
     "mvtec": ("val", "test"),
 }
 # Options that say how to score images; a finished run was scored already.
-SCORING = ("bundle", "data", "section", "device", "weights", "set")
+SCORING = ("bundle", "data", "section", "device", "backend", "exported", "weights", "set")
 
 DESCRIPTION = """\
 Find the score above which an image is flagged, from normal images alone, so that
@@ -82,6 +82,8 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: %(default)s)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: the bundle's)")
+    parser.add_argument("--backend", choices=("torch", "onnx", "openvino"), help="as in the runs to be judged")
+    parser.add_argument("--exported", metavar="FILE", help="what `vitad-med export` wrote (default: in the bundle)")
     parser.add_argument("--weights", metavar="FILE", help="model.pt of a training (default: the bundle's)")
     parser.add_argument(
         "--set",
@@ -159,6 +161,7 @@ def _score(options: argparse.Namespace, folder: Path, output_dir: Path) -> None:
         "replicates": 1,
         "by": [],
     }
+    overrides |= _backend(options)
     overrides |= given_keys(options.set or [], overrides)
     overrides |= {key: getattr(options, key) for key in ("device", "weights") if getattr(options, key) is not None}
 
@@ -166,6 +169,20 @@ def _score(options: argparse.Namespace, folder: Path, output_dir: Path) -> None:
         run_quietly(config, data, overrides, ("vitad_med.evaluation.collect", "scored "))
     except StorageError as error:
         raise StorageError(f"{error}; the variable TMPDIR names another folder for these temporary files") from None
+
+
+def _backend(options: argparse.Namespace) -> dict[str, Any]:
+    """What puts an exported network in place of the bundle's own."""
+    if options.backend in (None, "torch"):
+        if options.exported is not None:
+            raise ConfigError(f"--exported {options.exported} is for --backend onnx or openvino: name one of them.")
+        return {}
+    if options.device not in (None, "cpu"):
+        raise ConfigError(f"--device {options.device}: --backend {options.backend} computes on the CPU; leave it out.")
+    from vitad_med.scoring.backends.inferer import config_overrides
+
+    exported = None if options.exported is None else Path(options.exported).expanduser()
+    return config_overrides(options.backend, exported)
 
 
 def _data(options: argparse.Namespace) -> str:

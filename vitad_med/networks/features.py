@@ -91,6 +91,11 @@ class FeatureExtractor(nn.Module):
             chosen = torch.randperm(total, generator=generator(seed))[:channels_kept].sort().values
         # Part of the state: features of another draw would be others under the same names.
         self.register_buffer("kept", chosen)
+        first = 0
+        for number, width in enumerate(made.widths):  # once, so that an exported graph has no branch on values
+            own = chosen[(chosen >= first) & (chosen < first + width)] - first
+            self.register_buffer(f"kept_{number}", own, persistent=False)
+            first += width
         mean, std = made.statistics
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
@@ -146,13 +151,10 @@ class FeatureExtractor(nn.Module):
                 self._made.check_image_size(int(side))
         stages = self._made(normalize(images, self.mean, self.std))
         size = (self.grid, self.grid) if self.grid else max((stage.shape[-2], stage.shape[-1]) for stage in stages)
-        parts, first = [], 0
-        for stage in stages:
-            last = first + stage.shape[1]
-            # Channels that are dropped need not be resized.
-            own = self.kept[(self.kept >= first) & (self.kept < last)] - first
-            first = last
-            if len(own):
+        parts = []
+        for number, stage in enumerate(stages):
+            own: Tensor = getattr(self, f"kept_{number}")
+            if len(own):  # channels that are dropped need not be resized
                 parts.append(self._on_grid(stage if len(own) == stage.shape[1] else stage[:, own], size))
         features = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         return features - features.mean(dim=(2, 3), keepdim=True) if self.remove_image_mean else features

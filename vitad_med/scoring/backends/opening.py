@@ -39,16 +39,20 @@ class ExportedBackend:
 
     def __init__(self, run: Runtime, certificate: Certificate) -> None:
         self.certificate = certificate
-        self.description: Mapping[str, Any] = {
-            "name": certificate.backend,
-            "device": "cpu",
-            "precision": certificate.precision,
-        }
+        self.description: Mapping[str, Any] = exported_description(certificate.backend, certificate.precision)
         self._run = run
 
     def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See :class:`~vitad_med.scoring.backends.base.Backend`."""
         return self._run(np.ascontiguousarray(images, dtype=np.float32))
+
+
+def exported_description(backend: str, precision: str) -> dict[str, str]:
+    """What :attr:`ExportedBackend.description` says.
+
+    Versions of the runtime are left out, as torch's are: scores differ by rounding only, and the certificate holds.
+    """
+    return {"name": backend, "device": "cpu", "precision": precision}
 
 
 def open_backend(name: str, bundle: ScoringBundle, exported: Path | None = None) -> Backend:
@@ -119,7 +123,6 @@ def _check_origin(
     size: tuple[int, int],
 ) -> None:
     """Raise ConfigError where the certificate is of something else than what is to be scored with."""
-    # Settings as JSON gives them back.
     ours = {
         "backend": name,
         "precision": precision,
