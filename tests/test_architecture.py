@@ -14,7 +14,8 @@ PACKAGE = "vitad_med"
 # from its own level, so synthesis knows no network, and never from above, so nobody imports the command line.
 LEVELS = (
     {"errors", "_torchvision_cpu"},
-    {"checkpoint", "digests", "durable", "outputs", "reproducibility", "site"},
+    {"checkpoint", "digests", "durable", "outputs", "reproducibility"},
+    {"site"},
     {"data"},
     {"augmentation", "findings", "metrics", "networks", "objectives", "pacs", "synthesis"},
     {"adaptation", "normality"},

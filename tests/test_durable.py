@@ -67,3 +67,31 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "maps").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot write"):
         write_file(tmp_path / "maps" / "a.png", b"")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reaches the disk, in order: a crash of the machine cannot be made here, but its order can be seen."""
+    seen: list[str] = []
+    real_fsync, real_replace = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        seen.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        real_fsync(descriptor)
+
+    def replace(self: Path, target: Path) -> Path:
+        seen.append(f"rename {self.name}")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    return seen
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the kernel does not say what a descriptor is")
+def test_content_is_on_disk_before_the_name_and_the_name_before_it_returns(tmp_path: Path, steps: list[str]) -> None:
+    write_file(tmp_path / "a", b"1")
+    assert steps == [f"fsync .a{TEMPORARY}", f"rename .a{TEMPORARY}", f"fsync {tmp_path.name}"]
+    steps.clear()
+    append(tmp_path / "a", b"2\n")
+    assert steps == ["fsync a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,11 @@ def test_a_folder_with_a_run_is_not_written_over(score: Score) -> None:
 
 @pytest.mark.parametrize(
     ("change", "key"),
-    [({"batch_size": 4}, "batch_size"), ({"outputs": ("worklist",)}, "outputs"), ({"window": "none"}, "config_digest")],
+    [
+        ({"batch_size": 4}, "config_digest"),
+        ({"outputs": ("worklist",)}, "outputs"),
+        ({"window": "none"}, "config_digest"),
+    ],
 )
 def test_a_resumed_run_has_the_settings_of_the_first(score: Score, change: dict[str, object], key: str) -> None:
     score()
@@ -157,8 +162,30 @@ def test_a_strange_folder_is_left_alone(score: Score, tmp_path: Path) -> None:
     (tmp_path / "out" / "thesis.txt").write_text("mine\n")
     with pytest.raises(ConfigError, match="not empty"):
         score()
-    with pytest.raises(ConfigError, match="choose another --out"):
-        score(out=tmp_path, source=tmp_path)
+
+
+def test_results_do_not_lie_in_the_folder_that_is_scored(score: Score, ward: Path) -> None:
+    for out in (ward, ward / "results"):
+        with pytest.raises(ConfigError, match="lies in the folder that is scored"):
+            score(out=out)
+    assert not (ward / "results").exists()
+
+
+def test_a_name_that_is_no_utf8_has_a_row_and_leads_back(score: Score, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "odd")
+    os.mkdir(folder)
+    with open(os.path.join(folder, b"M\xfcller.dcm"), "wb") as file:
+        file.write(b"no image")
+    (row,) = table(score(source=tmp_path / "odd", outputs=("worklist",)))
+    assert row["set_aside"] == "unreadable"
+    assert [link.identifier for link in look_up(row["file"])] == ["M\\xfcller.dcm"]
+
+
+def test_a_file_without_the_window_that_was_asked_for_is_set_aside(score: Score) -> None:
+    rows = table(score(window="LUNG", outputs=("worklist",)))
+    assert {(row["set_aside"], row["detail"]) for row in rows[:7]} == {
+        ("pixels", "it has no LUT or window of the name that was asked for")
+    }
 
 
 def test_the_state_is_damaged(score: Score) -> None:

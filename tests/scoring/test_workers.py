@@ -30,6 +30,17 @@ def refuse(number: int) -> None:
     raise DataError(f"not {number}")
 
 
+class Odd(Exception):
+    """Travels, and cannot be made again at the other end."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(one)
+
+
+def odd(_: int) -> None:
+    raise Odd(1, 2)
+
+
 def unpicklable(_: int) -> threading.Lock:
     return threading.Lock()
 
@@ -50,6 +61,9 @@ def test_errors_travel_and_cost_nothing() -> None:
         with pytest.raises(RuntimeError, match="pickle"):
             futures[1].result(60)
         assert futures[2].result(60)[0] == 2
+        with pytest.raises(RuntimeError, match="cannot be read"):
+            workers.submit(odd, 0).result(60)
+        assert workers.submit(double, 2).result(60)[0] == 4
 
 
 def test_a_process_that_ends_costs_its_own_task() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -134,12 +135,18 @@ def _archive(text: str | None, ae_title: str) -> tuple[Store | None, str]:
 def _scorer(options: argparse.Namespace) -> Iterator[StudyScorer]:
     """The pipeline of `vitad-med score`, its bundle loaded once."""
     from vitad_med.scoring.run import Session
+    from vitad_med.scoring.state import RunDiffers
 
     # Folder and results are those of each study.
     settings = settings_of(options, Path(), Path(), resume=False)
     with Session(settings, tell=logger.debug) as session:
 
         def score(folder: Path, out: Path) -> Sequence[Path]:
-            return session.score(folder, out, resume=any(out.iterdir())).objects()
+            try:
+                return session.score(folder, out, resume=any(out.iterdir())).objects()
+            except RunDiffers:  # cut off, and then this program, its settings or its calibration changed
+                for leftover in out.iterdir():
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                return session.score(folder, out).objects()
 
         yield score

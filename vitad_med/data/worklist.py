@@ -146,7 +146,7 @@ def _dicomdir(source: Path) -> list[str] | None:
 
 def _listed(source: Path) -> list[str]:
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()  # with the mark that Windows puts in front or not
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"{source} is neither a DICOMDIR nor a text file with a path a line.") from error
     return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
@@ -159,7 +159,7 @@ def _items(found: Sequence[Found], intended: IntendedUse) -> list[Item]:
 
 def _item(name: str, path: Path, intended: IntendedUse) -> Item:
     if not path.is_file():
-        what = "a link to a folder, which is not followed" if path.is_dir() else "it does not exist or cannot be opened"
+        what = _no_file(path)
         return Item(name, path, Verdict(Aside.UNREADABLE, what))
     if name.lower().endswith((*IMAGE_SUFFIXES, *NIFTI)) and not _says_dicom(path):
         return _picture(name, path, intended)
@@ -187,6 +187,12 @@ def _item(name: str, path: Path, intended: IntendedUse) -> Item:
     )
     scored = _SCORED if verdict == _SCORED else verdict
     return Item(name, path, scored, intended.outside(header.modality, view, header.age), case, identity)
+
+
+def _no_file(path: Path) -> str:
+    if not path.is_dir():
+        return "it does not exist or cannot be opened"
+    return "a link to a folder, which is not followed" if path.is_symlink() else "a folder that cannot be listed here"
 
 
 _SCORED = Verdict(None)
@@ -236,13 +242,17 @@ def _without_duplicates(items: Iterable[Item]) -> Iterator[Item]:
         if not uid or first.setdefault(uid, item) is item:
             yield item
             continue
-        same = _content(item.path) == _content(first[uid].path)
-        verdict = (
-            Verdict(Aside.DUPLICATE, "the same file occurs before")
-            if same
-            else Verdict(Aside.UID_CONFLICT, "another file before has this SOP Instance UID and other content")
-        )
-        yield replace(item, verdict=verdict, case=None, outside=())
+        yield replace(item, verdict=_repeated(item.path, first[uid].path), case=None, outside=())
+
+
+def _repeated(path: Path, first: Path) -> Verdict:
+    try:
+        same = _content(path) == _content(first)
+    except OSError:
+        return Verdict(Aside.UNREADABLE, "it cannot be read any more")
+    if same:
+        return Verdict(Aside.DUPLICATE, "the same file occurs before")
+    return Verdict(Aside.UID_CONFLICT, "another file before has this SOP Instance UID and other content")
 
 
 def _content(path: Path) -> bytes:

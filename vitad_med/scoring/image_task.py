@@ -17,7 +17,7 @@ from vitad_med.data.dicom.windows import FIRST
 from vitad_med.data.image_io import read_stored, resize, to_channels
 from vitad_med.data.intensity import from_unit_range, to_unit_range
 from vitad_med.durable import write_file
-from vitad_med.errors import DataError
+from vitad_med.errors import ConfigError, DataError
 from vitad_med.findings.finding import Finding, Provenance
 from vitad_med.findings.objects import make_objects
 from vitad_med.reporting.page.thumbnails import XRAY_SIZE, make_thumbnail
@@ -133,7 +133,10 @@ def decode(source: Source, decoding: Decoding) -> Decoded:
 
 def _stored(source: Source, window: str) -> NDArray[np.integer]:
     if source.is_dicom:
-        return read_radiograph(source.path, window).values[None]
+        try:
+            return read_radiograph(source.path, window).values[None]
+        except ConfigError as error:  # of this file: others may have the window
+            raise DataError("it has no LUT or window of the name that was asked for") from error
     try:
         return read_stored(source.path)
     except DataError as error:  # its words name the file

@@ -46,6 +46,7 @@ def run_record(session: Session, files: str, created: str) -> dict[str, Any]:
     changing = {
         "pipeline": session.pipeline_settings,
         "backend": dict(session.backend.description),
+        "batch_size": settings.batch_size,
         "window": settings.window,
         "region_share": settings.region_share,
         "deidentify": settings.deidentify,
@@ -60,7 +61,6 @@ def run_record(session: Session, files: str, created: str) -> dict[str, Any]:
         "config_digest": config_digest(changing),
         "outputs": list(settings.outputs),
         "thumbnails": settings.thumbnails,
-        "batch_size": settings.batch_size,
         "site_key": session.key.id,
         "files": files,
     }

@@ -95,8 +95,11 @@ class Session:
         """
         out = out.expanduser().resolve()
         source = source.expanduser()
-        if source.exists() and source.resolve() == out:
-            raise ConfigError(f"--out '{out}' is the folder that is scored: choose another --out")
+        if source.is_dir() and source.resolve() in (out, *out.parents):
+            raise ConfigError(
+                f"--out '{out}' lies in the folder that is scored, so that its pictures would be scored next: choose "
+                "an --out outside of it"
+            )
         self.tell(f"looking at the files of the folder for {self.bundle.name}")
         items = build_worklist(source, self.bundle.intended, self._processes())
         state = RunState(out)

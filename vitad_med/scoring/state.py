@@ -22,6 +22,10 @@ KEPT = ("created",)
 """What a resumed run takes from the first one instead of being refused for it."""
 
 
+class RunDiffers(ConfigError):
+    """The run that is to be resumed was made with other settings, files, software or key."""
+
+
 class RunState:
     """The record of a run and its finished batches, in ``OUT/state``.
 
@@ -66,7 +70,8 @@ class RunState:
             resume: go on with the run that is there.
 
         Raises:
-            ConfigError: a run is there and is not to be resumed, or was made with other settings, files or key.
+            ConfigError: a run is there and is not to be resumed.
+            RunDiffers: it was made with other settings, files or key.
             DataError: its state is damaged.
             StorageError: the folder cannot be written.
         """
@@ -115,7 +120,7 @@ class RunState:
         found = first_difference(ours, theirs)
         if found is not None:
             name, here, there = found
-            raise ConfigError(
+            raise RunDiffers(
                 f"--resume: '{name}' was {there} when the run began and is {here} now: give the former settings, "
                 "files and key, or choose another --out"
             )

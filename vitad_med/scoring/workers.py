@@ -140,6 +140,8 @@ class Workers(Executor):
         except (EOFError, OSError):
             self._replace(number, worker, "its process ended, as by a crash of the decoder or for want of memory")
             return
+        except Exception as error:  # what came cannot be unpickled, or there is no memory for it
+            fine, result = False, RuntimeError(f"the answer cannot be read: {type(error).__name__}")
         task, worker.task = worker.task, None
         assert task is not None
         if fine:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from vitad_med.durable import sync
 from vitad_med.errors import ConfigError, StorageError
 from vitad_med.site.folder import check_private, make_private_folder, site_folder
 
@@ -61,8 +62,8 @@ class SiteKey:
         return self._digest(domain, identifier)[:DIGITS]
 
     def _digest(self, domain: str, text: str) -> str:
-        # No domain holds the separator, so no two pairs give one message.
-        return hmac.new(self.secret, f"{domain}\0{text}".encode(), hashlib.sha256).hexdigest()
+        # No domain holds the separator, so no two pairs give one message. Names of files may be no UTF-8.
+        return hmac.new(self.secret, f"{domain}\0{text}".encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def key_path(folder: Path | None = None) -> Path:
@@ -106,8 +107,15 @@ def new_key(path: Path | None = None) -> SiteKey:
     path = path or key_path()
     make_private_folder(path.parent)
     key = SiteKey(secrets.token_bytes(BYTES))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{_HEADER}{key.secret.hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # whole, or not at all where there is one
+        sync(path.parent)  # results must not outlive the key that named them
     except FileExistsError as error:
         raise ConfigError(
             f"there is a key at {path}: names made with another would not be found again. `vitad-med key rotate` puts "
@@ -115,10 +123,8 @@ def new_key(path: Path | None = None) -> SiteKey:
         ) from error
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"{_HEADER}{key.secret.hex()}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        temporary.unlink(missing_ok=True)
     return key
 
 

@@ -65,8 +65,13 @@ def add_links(links: Iterable[Link], path: Path | None = None) -> None:
         table.execute(_CREATE)
         table.executemany(
             "insert or ignore into links values (?, ?, ?, ?)",
-            ((link.name, link.domain, link.identifier, link.key) for link in links),
+            ((link.name, link.domain, _printable(link.identifier), link.key) for link in links),
         )
+
+
+def _printable(identifier: str) -> str:
+    """Bytes of a file's name that are no UTF-8 as ``\\xfc``: sqlite stores text."""
+    return identifier.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def look_up(name: str, path: Path | None = None) -> list[Link]:
