@@ -143,9 +143,9 @@ class GaussianFit:
         """See :meth:`GaussianMoments.tensors`."""
         return self.moments.tensors()
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
         """See :meth:`GaussianMoments.restore`."""
-        self.moments.restore(tensors)
+        self.moments.restore(tensors, device)
 
     def finish(self) -> PositionGaussian:
         """Factorise; says when images are fewer than channels, and what jitter was needed.
