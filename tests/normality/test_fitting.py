@@ -198,6 +198,8 @@ def test_parts_with_another_epsilon_are_one_fit(tmp_path: Path, cases: list[Case
         torch.testing.assert_close(merged.tensors[name], tensor, rtol=1e-4, atol=1e-4)
     with pytest.raises(ConfigError, match="epsilon is -1"):
         merge_parts(paths, epsilon=-1.0)
+    with pytest.raises(ConfigError, match="epsilon is 0: give a number greater than 0"):
+        merge_parts(paths, epsilon=0.0)
     fitting(tmp_path / "knn.safetensors", cases[:12], {"scorer": "knn"}).run()
     with pytest.raises(ConfigError, match="--epsilon does not apply to parts of a fit of kind 'knn'"):
         merge_parts([part_path(tmp_path / "knn.safetensors")], epsilon=0.1)
