@@ -65,7 +65,7 @@ def test_a_part_says_that_it_is_one(parts: list[Path], capsys: pytest.CaptureFix
     assert main(["fits", "show", str(parts[0])]) == 0
     shown = capsys.readouterr().out
     assert "Part of a model" in shown
-    assert "3 of 4 images, complete" in shown
+    assert "12 in 3 batches of up to 4, complete" in shown
 
 
 def test_mistakes_end_in_one_sentence(parts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

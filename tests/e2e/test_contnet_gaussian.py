@@ -98,8 +98,12 @@ def test_inference_has_the_scores_of_the_evaluation_and_writes_maps(ask, evaluat
 
 def test_other_features_than_those_of_the_fit_are_one_sentence(fitted: Path, bundle_run, tmp_path: Path) -> None:
     words = ("--weights", str(fitted / "model.safetensors"), "--output_dir", str(tmp_path / "out"))
-    done = bundle_run("evaluate.json", *words, "--image_size", "64", cwd=tmp_path, bundle=BUNDLE, status=2)
-    assert "was fitted with channels_kept 20, here it is 100" in done.stderr.splitlines()[-1]
+    for others, message in (
+        (("--image_size", "64"), "was fitted with channels_kept 20, here it is 100"),
+        ((*FEATURES, "--channels", "3"), "was fitted with channels 1, here it is 3"),
+    ):
+        done = bundle_run("evaluate.json", *words, *others, cwd=tmp_path, bundle=BUNDLE, status=2)
+        assert message in done.stderr.splitlines()[-1]
 
 
 def test_a_folder_of_dicom_files_is_fitted_under_the_sites_key(nih_mini: Path, bundle_run, tmp_path: Path) -> None:

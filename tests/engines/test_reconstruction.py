@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from vitad_med.augmentation.affine import RandomAffine
 from vitad_med.checkpoint import load_checkpoint
@@ -115,6 +117,26 @@ def test_a_batch_follows_from_its_step_alone(images: np.ndarray) -> None:
     plain = AutoencoderBatch(network, RandomAffine(), seed=1)
     plain.attach(engine)
     torch.testing.assert_close(plain(batch, CPU)[0], batch["image"] / 255)
+
+
+def test_processes_draw_differently_and_each_the_same_again(images: np.ndarray) -> None:
+    batch = {"image": torch.from_numpy(images[:4])}
+
+    def drawn(rank: int) -> torch.Tensor:
+        # A group of two of which this process is one; torch's backend that exchanges nothing needs no other process.
+        dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=2)
+        try:
+            prepare = AutoencoderBatch(small(), RandomAffine(rotation=10.0), seed=1)
+            engine = Engine(lambda _, __: None)
+            prepare.attach(engine)
+            engine.state.iteration = 5
+            return prepare(batch, CPU)[0]
+        finally:
+            dist.destroy_process_group()
+
+    first, second, again = drawn(0), drawn(1), drawn(1)
+    assert torch.equal(second, again)
+    assert not torch.equal(first, second)
 
 
 def test_loss_and_rate_are_told_and_a_loss_that_is_no_number_stops(images: np.ndarray) -> None:

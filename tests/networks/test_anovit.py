@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -75,6 +76,20 @@ def test_the_published_decoder_is_six_blocks() -> None:
     assert [layer.out_channels for layer in layers] == [512, 256, 128, 64, 32, 1]
     assert [layer.stride[0] for layer in layers] == [2, 2, 2, 1, 1, 1]
     assert sum(isinstance(layer, nn.ReLU) for layer in decoder.modules()) == 5  # the sixth: `final_relu`
+
+
+@torch.no_grad()
+def test_what_the_blocks_leave_is_enlarged_bilinearly() -> None:
+    torch.manual_seed(0)
+    decoder = Decoder(4, 1, (8,), (2, 1), final_relu=False)
+    features = torch.randn(1, 4, 3, 3)
+    small, large = decoder(features, (6, 6))[0, 0].numpy(), decoder(features, (12, 12))[0, 0].numpy()
+    # The centre of a pixel lies at (i + 1/2) / 2 - 1/2 of the small image, whose borders go on as they are.
+    at = (np.arange(12) + 0.5) / 2 - 0.5
+    columns = np.stack([np.interp(at, np.arange(6), row) for row in small])
+    expected = np.stack([np.interp(at, np.arange(6), column) for column in columns.T], axis=1)
+    np.testing.assert_allclose(large, expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(large - small.repeat(2, axis=0).repeat(2, axis=1)).max() > 0.01  # the nearest are others
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitad_med.errors import ConfigError
 from vitad_med.networks.contnet import ConTBlock, ConTNet, PatchEncoder, Position
@@ -135,6 +135,91 @@ def test_relative_bias_follows_the_offset_of_query_and_key() -> None:
     assert bias[2, 3, 1, 5] == bias[5, 1, 4, 3]
     assert bias[2, 3, 1, 5] != bias[1, 5, 2, 3]
     assert len(made.offsets.unique()) == 13**2
+
+
+def plain_encoder(made: PatchEncoder, features: Tensor, pre_norm: bool) -> Tensor:
+    """By the formulas, one patch, head and query at a time; rows in the first half of the channels, columns in the
+    second, GELU by the error function."""
+    side, heads, out = made.patch, made.heads, torch.empty_like(features)
+    batch, width, height, breadth = features.shape
+
+    def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=-1, keepdim=True)
+        return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt() * layer.weight + layer.bias
+
+    def attend(x: Tensor) -> Tensor:
+        packed = x @ made.query_key_value.weight.T + made.query_key_value.bias
+        parts = []
+        for head in range(heads):
+            span = width // heads
+            query, key, value = (
+                packed[:, third * width + head * span : third * width + (head + 1) * span] for third in range(3)
+            )
+            parts.append(((query @ key.T) / span**0.5).softmax(dim=-1) @ value)
+        return torch.cat(parts, dim=-1) @ made.project.weight.T + made.project.bias
+
+    def mlp(x: Tensor) -> Tensor:
+        hidden = x @ made.expand.weight.T + made.expand.bias
+        hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+        return hidden @ made.contract.weight.T + made.contract.bias
+
+    for image in range(batch):
+        for top in range(0, height, side):
+            for left in range(0, breadth, side):
+                tokens = torch.stack([features[image, :, top + r, left + c] for r in range(side) for c in range(side)])
+                for r in range(side):
+                    for c in range(side):
+                        tokens[r * side + c, : width // 2] += made.row_embedding[r, 0]
+                        tokens[r * side + c, width // 2 :] += made.column_embedding[0, c]
+                if pre_norm:
+                    tokens = tokens + attend(norm(made.norm_attention, tokens))
+                    tokens = tokens + mlp(norm(made.norm_mlp, tokens))
+                else:
+                    tokens = norm(made.norm_attention, tokens + attend(tokens))
+                    tokens = norm(made.norm_mlp, tokens + mlp(tokens))
+                for r in range(side):
+                    for c in range(side):
+                        out[image, :, top + r, left + c] = tokens[r * side + c]
+    return out
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_an_encoder_is_what_the_formulas_say(pre_norm: bool) -> None:
+    made = encoder(pre_norm=pre_norm)
+    features = torch.randn(2, 8, 14, 7)
+    torch.testing.assert_close(made(features), plain_encoder(made, features, pre_norm), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pre_norm", [False, True])
+@pytest.mark.parametrize(("out_width", "stride"), [(8, 1), (16, 2)])
+def test_a_block_is_what_the_formulas_say(pre_norm: bool, out_width: int, stride: int) -> None:
+    torch.manual_seed(4)
+    block = ConTBlock(8, out_width, stride, (7, 14), 16, 2, 0.0, "absolute", pre_norm, False).eval()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    block.norm.running_mean.normal_()  # type: ignore[union-attr]
+    block.norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    features = torch.randn(1, 8, 14, 14)
+
+    def column(values: Tensor | None) -> Tensor:
+        assert values is not None
+        return values[:, None, None]
+
+    norm = block.norm
+    deviation = (column(norm.running_var) + 1e-5).sqrt()
+    activated = (features - column(norm.running_mean)) / deviation * column(norm.weight) + column(norm.bias)
+    activated = activated.clamp(min=0)
+    first, second = block.encoders
+    mixed = plain_encoder(second, plain_encoder(first, activated, pre_norm), pre_norm)  # type: ignore[arg-type]
+    expected = nn.functional.conv2d(mixed, block.mix.weight, stride=stride, padding=1)
+    if block.shortcut is None:
+        expected = expected + features
+    else:
+        weight = block.shortcut.weight[:, :, 0, 0]
+        expected = expected + torch.einsum("oi,bihw->bohw", weight, activated[..., ::stride, ::stride])
+    torch.testing.assert_close(block(features), expected, rtol=1e-4, atol=1e-3)
 
 
 @torch.no_grad()

@@ -101,8 +101,11 @@ def test_offline_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"not in its cache: on a machine with a network run .*'embedded' or 'none'"):
+    said = "not in its cache: on a machine with a network run .* or pass a local .safetensors file"
+    with pytest.raises(WeightsError, match=f"{said} or 'none'$"):
         build_encoder("vit_small_patch16_224", "vit_small_patch16_224.dino")
+    with pytest.raises(WeightsError, match=f"{said}, 'embedded' or 'none'$"):  # which are of this architecture
+        build_encoder(TINY, f"{TINY}.augreg_in21k")
 
 
 def test_embedded_weights_fit_and_differ_from_random() -> None:

@@ -81,6 +81,8 @@ def test_another_extractor_or_size_is_refused_by_name(models: dict[tuple[str, st
         ConfigError, match=r"gaussian_position\.safetensors' was fitted with image_size 32, here it is 64"
     ):
         NormalityDetector(extractor(), path, 64)
+    with pytest.raises(ConfigError, match="was fitted with channels 1, here it is 3"):
+        NormalityDetector(extractor(), path, SIZE, image_channels=3)
     with pytest.raises(ConfigError, match="remove_image_mean False, here it is True"):
         NormalityDetector(extractor(remove_image_mean=True), path)
     with pytest.raises(WeightsError, match="features of other weights"):

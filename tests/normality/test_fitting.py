@@ -21,6 +21,8 @@ from vitad_med.errors import ConfigError, DataError, WeightsError
 from vitad_med.networks.features import FeatureExtractor
 from vitad_med.normality import choose_fit, merge_parts, model_digest, write_model_of_parts
 from vitad_med.normality.fitting import NormalityFitting, part_path, process_shard
+from vitad_med.normality.memory import MemoryFit
+from vitad_med.normality.neighbours import NeighbourFit
 from vitad_med.normality.state import read_stored
 
 SCORERS = [
@@ -108,6 +110,30 @@ def test_a_stopped_fit_goes_on_bit_by_bit(tmp_path: Path, cases: list[Case], sco
     assert finished.run() == model_digest(straight)
 
 
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_what_was_stored_goes_to_the_device_of_the_features(
+    tmp_path: Path, cases: list[Case], scorer: dict[str, Any]
+) -> None:
+    """The device `meta` holds no values, but tensors of two devices join no more there than on a GPU."""
+    path = tmp_path / "model.safetensors"
+    fitting(path, cases, scorer).run()
+    again = fitting(path, cases, scorer)
+    again.extractor.to("meta")
+    assert again._take_up(part_path(path)) == 6
+    devices = {name: tensor.device.type for name, tensor in again.fit.tensors().items()}
+    # Draws are made on the CPU, for the same on every device.
+    assert {name for name, device in devices.items() if device == "cpu"} <= {"grid", "count", "ranks"}
+    assert "meta" in devices.values()
+    if isinstance(again.fit, MemoryFit):
+        again.fit.candidates = None  # a choice among patches is of values, which there are none of
+        small = torch.zeros(1, dtype=torch.int64)
+        again.fit._keep(torch.empty(1, 6, device="meta"), small, again.fit.grid)
+        assert int(again.fit._ranks[0]) == 0
+    elif isinstance(again.fit, NeighbourFit):
+        again.fit._add(torch.empty(16, 1, 6, device="meta"), again.fit.grid)
+        assert again.fit.tensors()["bank"].shape == (16, 25, 6)
+
+
 def test_a_part_of_other_settings_is_not_gone_on_with(tmp_path: Path, cases: list[Case]) -> None:
     path = tmp_path / "model.safetensors"
     fitting(path, cases).run()
@@ -172,6 +198,8 @@ def test_parts_with_another_epsilon_are_one_fit(tmp_path: Path, cases: list[Case
         torch.testing.assert_close(merged.tensors[name], tensor, rtol=1e-4, atol=1e-4)
     with pytest.raises(ConfigError, match="epsilon is -1"):
         merge_parts(paths, epsilon=-1.0)
+    with pytest.raises(ConfigError, match="epsilon is 0: give a number greater than 0"):
+        merge_parts(paths, epsilon=0.0)
     fitting(tmp_path / "knn.safetensors", cases[:12], {"scorer": "knn"}).run()
     with pytest.raises(ConfigError, match="--epsilon does not apply to parts of a fit of kind 'knn'"):
         merge_parts([part_path(tmp_path / "knn.safetensors")], epsilon=0.1)

@@ -101,19 +101,19 @@ def test_fewer_images_than_channels_are_said(caplog: pytest.LogCaptureFixture) -
 def test_jitter_is_no_more_than_needed_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     train = torch.randn(6, 20, 2, 2, dtype=torch.float64)
     with caplog.at_level(logging.WARNING):
-        model = fitted(train, epsilon=0.0)
+        model = fitted(train, epsilon=1e-30)
     assert "4 of 4 covariances had no Cholesky factor until jitter" in caplog.text
     assert 0 < float(model.jitter.min()) <= float(model.jitter.max()) < 1e-6
     assert bool(model(train).isfinite().all())
 
 
-@pytest.mark.parametrize("epsilon", [0.01, 0.0])
+@pytest.mark.parametrize("epsilon", [0.01, 1e-30])
 def test_constant_images_give_a_round_gaussian(epsilon: float) -> None:
     train = torch.full((5, 4, 2, 2), 7.0)
     model = fitted(train, epsilon)
     assert float(model(train).max()) == 0
     moved = model(train + 0.5)
-    spread = epsilon or float(model.jitter[0])
+    spread = epsilon + float(model.jitter[0])
     torch.testing.assert_close(moved, torch.full_like(moved, (4 * 0.25 / spread) ** 0.5))
 
 
@@ -173,7 +173,7 @@ def test_autocast_does_not_change_distances() -> None:
     assert torch.equal(inside, model(test))
 
 
-@pytest.mark.parametrize("epsilon", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("epsilon", [0.0, 0, -0.1, float("nan"), float("inf")])
 def test_bad_epsilon_is_refused(epsilon: float) -> None:
     with pytest.raises(ConfigError, match="epsilon is"):
         GaussianFit(epsilon)

@@ -84,6 +84,41 @@ def test_it_goes_on_from_what_was_stored_bit_by_bit() -> None:
         assert torch.equal(second.tensors()[name], value), name
 
 
+def test_float64_stays_float64_after_restoring_and_merging() -> None:
+    features = 1 + 1e-6 * torch.randn(30, 5, 2, 2, dtype=torch.float64)  # in float32 hardly anything is left of them
+    straight, first, restored, merged = (GaussianMoments(8) for _ in range(4))
+    for one in (straight, first):
+        one.update(features[:12])
+    restored.restore(first.tensors())
+    merged.merge(first)
+    for one in (straight, restored, merged):
+        one.update(features[12:])
+        np.testing.assert_allclose(one.mean.numpy(), features.mean(dim=0).flatten(1).T.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(1e12 * covariances(one), 1e12 * by_numpy(features), atol=1e-8)
+    np.testing.assert_allclose(covariances(restored), covariances(straight), rtol=0, atol=1e-20)
+
+
+def test_the_number_format_of_features_may_change_on_the_way() -> None:
+    features = 1 + 1e-6 * torch.randn(30, 5, 2, 2, dtype=torch.float64)
+    moments = GaussianMoments(64)
+    moments.update(torch.ones(3, 5, 2, 2))
+    moments.update(features)
+    whole = torch.cat([torch.ones(3, 5, 2, 2, dtype=torch.float64), features])
+    assert moments.count == 33
+    np.testing.assert_allclose(1e12 * covariances(moments), 1e12 * by_numpy(whole), atol=1e-8)
+
+
+def test_what_was_restored_shares_nothing_with_the_donor() -> None:
+    donor, taker = collected(torch.randn(9, 5, 2, 2)), GaussianMoments()
+    before = {name: value.clone() for name, value in donor.tensors().items()}
+    taker.restore(donor.tensors())
+    taker.update(torch.randn(7, 5, 2, 2) + 3)
+    assert not torch.equal(taker.mean, before["mean"])
+    for name, value in before.items():
+        assert torch.equal(donor.tensors()[name], value), name
+    assert donor.count == 9
+
+
 def test_memory_does_not_grow_with_the_images() -> None:
     def held(moments: GaussianMoments) -> int:
         return sum(tensor.numel() for tensor in (*moments.tensors().values(), moments._waiting))

@@ -131,6 +131,9 @@ def test_another_extractor_is_named() -> None:
     provenance.check_extractor(extractor(), None, "m")
     with pytest.raises(ConfigError, match="'m' was fitted with image_size 32, here it is 64"):
         provenance.check_extractor(extractor(), 64, "m")
+    provenance.check_extractor(extractor(), SIZE, "m", 1)
+    with pytest.raises(ConfigError, match="'m' was fitted with channels 1, here it is 3"):
+        provenance.check_extractor(extractor(), SIZE, "m", 3)
     with pytest.raises(ConfigError, match="'m' was fitted with channels_kept None, here it is 3"):
         provenance.check_extractor(extractor(channels_kept=3), SIZE, "m")
     with pytest.raises(ConfigError, match="fitted with resize 'nearest', here it is 'bilinear'"):

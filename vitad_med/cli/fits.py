@@ -85,12 +85,16 @@ def _print(path: Path) -> None:
 def _rows(stored: Stored) -> list[tuple[str, str]]:
     from vitad_med.data.roster import UNKEYED
     from vitad_med.data.shards import describe_shard
+    from vitad_med.normality.kinds import create_fit
 
     made = stored.provenance
     rows = [("kind", stored.kind), ("settings", _listed(stored.settings))]
     if stored.content == "part":
         state = "complete" if stored.complete else "unfinished: repeat the command that makes it, it goes on"
-        rows.append(("batches", f"{stored.batches[0]} of {stored.batches[1]} images, {state}"))
+        fit = create_fit(stored.kind, stored.settings)
+        fit.restore(stored.tensors)
+        done, size = stored.batches
+        rows.append(("images seen", f"{fit.count} in {done} batches of up to {size}, {state}"))
     rows += [
         ("features", f"{made.channels} channels on {made.grid[0]} x {made.grid[1]} cells"),
         ("images", f"{made.image_size} px, " + ("grey" if made.image_channels == 1 else "colour")),

@@ -100,6 +100,7 @@ def create_detector(
     image_size: int = 224,
     sigma: float = 4.0,
     score_from: ScoreFrom = "final",
+    channels: int | None = None,
     **features: Any,
 ) -> NormalityDetector:
     """The detector of a fitted model.
@@ -107,14 +108,15 @@ def create_detector(
     Args:
         weights: the file that the fit wrote.
         image_size, sigma, score_from: see :class:`~vitad_med.normality.detector.NormalityDetector`.
+        channels: its ``image_channels``.
         features: the other keys of :func:`create_extractor`, as at the fit.
 
     Raises:
-        ConfigError: features or image size other than those of the fit; names the key.
+        ConfigError: features, image size or channels other than those of the fit; names the key.
         WeightsError: a file that cannot be read, or other weights of the backbone.
     """
     extractor = create_extractor(image_size=image_size, **features)
-    return NormalityDetector(extractor, weights, image_size, sigma, score_from)
+    return NormalityDetector(extractor, weights, image_size, sigma, score_from, channels)
 
 
 def describe(model: NormalityModel) -> str:

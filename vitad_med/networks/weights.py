@@ -142,10 +142,11 @@ def timm_weights(name: str) -> tuple[dict[str, Tensor], Statistics]:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # hub, cache and network errors have no common base class
+        embedded = ", 'embedded'" if name.split(".")[0] == EMBEDDED.split(".")[0] else ""
         raise WeightsError(
             f"weights '{name}' could not be fetched by timm and are not in its cache: on a machine with a network run "
             f"`python -c \"import timm; timm.create_model('{name}', pretrained=True)\"` and copy the cache, or pass a "
-            "local .safetensors file, 'embedded' or 'none'"
+            f"local .safetensors file{embedded} or 'none'"
         ) from error
     return model.state_dict(), (tuple(published.mean), tuple(published.std))
 

@@ -29,6 +29,7 @@ class NormalityDetector(nn.Module):
         sigma: standard deviation in pixels of the Gaussian that smooths the upsampled map; 0 is none.
         score_from: the image score is the maximum of the ``final`` map, the maximum of the ``raw`` distances before
             upsampling and smoothing, or the ``mean`` of the final map.
+        image_channels: 1 (grey) or 3, of the images; None takes that of the fit.
 
     Raises:
         ConfigError: an unknown ``score_from``, a negative sigma, or features other than those of the fit.
@@ -42,13 +43,16 @@ class NormalityDetector(nn.Module):
         image_size: int | None = None,
         sigma: float = 4.0,
         score_from: ScoreFrom = "final",
+        image_channels: int | None = None,
     ) -> None:
         super().__init__()
         if score_from not in get_args(ScoreFrom):
             raise ConfigError(f"score_from '{score_from}' is unknown: use 'final', 'raw' or 'mean'")
         check_choice("sigma", sigma, 0.0)
         self.extractor = extractor
-        self.model = model if isinstance(model, NormalityModel) else load_normality(model, extractor, image_size)
+        if not isinstance(model, NormalityModel):
+            model = load_normality(model, extractor, image_size, image_channels)
+        self.model = model
         self.sigma, self.score_from = float(sigma), score_from
 
     def distances(self, images: Tensor) -> AnomalyOutput:
@@ -79,15 +83,20 @@ class NormalityDetector(nn.Module):
         return self.predict(images).map
 
 
-def load_normality(path: str | Path, extractor: FeatureExtractor, image_size: int | None = None) -> NormalityModel:
+def load_normality(
+    path: str | Path,
+    extractor: FeatureExtractor,
+    image_size: int | None = None,
+    image_channels: int | None = None,
+) -> NormalityModel:
     """A fitted model, on the extractor's device, if it goes with the extractor.
 
     Raises:
-        ConfigError: other features or image size than at the fit; names the key.
+        ConfigError: other features, image size or number of image channels than at the fit; names the key.
         WeightsError: a file that cannot be read, or other weights of the extractor.
     """
     stored = read_stored(path, "model")
-    stored.provenance.check_extractor(extractor, image_size, path)
+    stored.provenance.check_extractor(extractor, image_size, path, image_channels)
     made = restore_model(
         stored.kind, stored.tensors, stored.settings, stored.provenance.grid, stored.provenance.channels
     )

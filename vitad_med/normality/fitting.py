@@ -152,7 +152,7 @@ class NormalityFitting:
                 f"'{part}' was made with other settings ({key}: {then}, now {now}): use them, another output_dir, or "
                 "--resume False to start anew"
             )
-        self.fit.restore(stored.tensors)
+        self.fit.restore(stored.tensors, self.extractor.mean.device)
         logger.info("going on after %d images", self.fit.count)
         return stored.batches[0]
 

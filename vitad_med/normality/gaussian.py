@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vitad_med.errors import DataError
+from vitad_med.errors import ConfigError, DataError
 from vitad_med.normality.model import NormalityModel, check_choice
 from vitad_med.normality.moments import BLOCK, CACHED, GaussianMoments
 from vitad_med.normality.tiles import TriangularTiles, chunks
@@ -111,12 +111,14 @@ class GaussianFit:
         block: see :class:`~vitad_med.normality.moments.GaussianMoments`.
 
     Raises:
-        ConfigError: a negative epsilon.
+        ConfigError: an epsilon that is not greater than 0.
     """
 
     kind: ClassVar[str] = "gaussian"
 
     def __init__(self, epsilon: float = 0.01, double: bool = False, block: int = BLOCK) -> None:
+        if epsilon == 0:  # constant features would have no covariance but the jitter, whose size nobody chose
+            raise ConfigError("epsilon is 0: give a number greater than 0")
         check_choice("epsilon", epsilon, 0.0)
         self.epsilon, self.double = float(epsilon), double
         self.moments = GaussianMoments(block)
@@ -143,9 +145,9 @@ class GaussianFit:
         """See :meth:`GaussianMoments.tensors`."""
         return self.moments.tensors()
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
         """See :meth:`GaussianMoments.restore`."""
-        self.moments.restore(tensors)
+        self.moments.restore(tensors, device)
 
     def finish(self) -> PositionGaussian:
         """Factorise; says when images are fewer than channels, and what jitter was needed.

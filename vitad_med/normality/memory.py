@@ -140,8 +140,8 @@ class MemoryFit:
             "count": torch.tensor(self.count),
         }
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` gave, in place of what was there."""
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
+        """Take up what :meth:`tensors` gave, in place of what was there, for features on this device."""
         try:
             rows, columns = tensors["grid"].tolist()
             patches, ranks, count = tensors["patches"], tensors["ranks"], int(tensors["count"])
@@ -149,7 +149,8 @@ class MemoryFit:
             raise DataError(f"patches lack or have a wrong {error}") from error
         if patches.ndim != 2 or ranks.shape != patches.shape[:1]:
             raise DataError(f"{list(patches.shape)} patches do not go with {list(ranks.shape)} ranks")
-        self.grid, self.count, self._patches, self._ranks = (rows, columns), count, patches, ranks
+        # Ranks are drawn and sorted on the CPU, wherever the patches lie.
+        self.grid, self.count, self._patches, self._ranks = (rows, columns), count, patches.to(device), ranks.cpu()
 
     def finish(self) -> GlobalMemory:
         """The coreset of the candidates.

@@ -18,7 +18,7 @@ from vitad_med.normality.state import Provenance, Stored, read_stored, write_sto
 def merge_parts(paths: Sequence[str | Path], epsilon: float | None = None) -> tuple[NormalityFit, Provenance]:
     """The fit of all the images of several complete parts, and what it is made of.
 
-    Parts are read one after another, so that two lie in memory at a time.
+    Parts are read one after another, so that few lie in memory at a time.
 
     Args:
         paths: of the parts.
@@ -55,6 +55,7 @@ def merge_parts(paths: Sequence[str | Path], epsilon: float | None = None) -> tu
             )
         fit = create_fit(part.kind, settings)
         fit.restore(part.tensors)
+        del part  # two lie in memory while they are joined
         if whole is None:
             whole = fit
         else:

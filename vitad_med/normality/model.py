@@ -91,8 +91,8 @@ class NormalityFit(Protocol):
     def tensors(self) -> dict[str, Tensor]:
         """What was collected, by name."""
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` gave."""
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
+        """Take up what :meth:`tensors` gave, for features on this device; None is where the tensors lie."""
 
     def finish(self) -> NormalityModel:
         """The model of everything that was collected."""

@@ -68,7 +68,7 @@ class GaussianMoments:
         """
         batch, channels, *grid = features.shape
         if self._mean.numel() == 0:
-            self._allocate((grid[0], grid[1]), channels, features)
+            self._allocate((grid[0], grid[1]), channels, features.device)
         elif (tuple(grid), channels) != (self.grid, self.channels):
             raise DataError(
                 f"features of {channels} channels on {grid[0]} x {grid[1]} cells cannot join those of {self.channels} "
@@ -76,6 +76,10 @@ class GaussianMoments:
             )
         check_finite(features)
         arranged = features.detach().flatten(2).permute(2, 0, 1)  # [P, B, D]
+        dtype = features.dtype if features.dtype in (torch.float32, torch.float64) else torch.float32
+        if self._waiting.numel() == 0 or self._waiting.dtype != dtype:
+            self._flush()
+            self._waiting = torch.empty(len(arranged), self.block, channels, dtype=dtype, device=features.device)
         start = 0
         while start < batch:
             taken = min(self.block - self._filled, batch - start)
@@ -95,7 +99,7 @@ class GaussianMoments:
         if other.count == 0:
             return
         if self.count == 0:
-            self._allocate(other.grid, other.channels, other.mean.float())
+            self._allocate(other.grid, other.channels, other.mean.device)
         if (self.grid, self.channels) != (other.grid, other.channels):
             raise DataError(
                 f"moments of {other.channels} channels on {other.grid} cells cannot join those of {self.channels} on "
@@ -145,8 +149,8 @@ class GaussianMoments:
             **self.scatter.named("scatter"),
         }
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` gave, in place of what was there.
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
+        """Take up what :meth:`tensors` gave, in place of what was there, for features on this device; in new memory.
 
         Raises:
             DataError: a tensor is missing, or shapes contradict each other.
@@ -158,17 +162,20 @@ class GaussianMoments:
         if mean.ndim != 2 or len(grid) != 2 or grid[0] * grid[1] != len(mean) or mean.dtype != torch.float64:
             raise DataError(f"'mean' is {mean.dtype} {list(mean.shape)}, but must be float64 of a grid of {grid} cells")
         scatter = TriangularTiles.of_named(tensors, "scatter", mean.shape[1])
-        self._allocate((grid[0], grid[1]), mean.shape[1], mean.float())
-        self._mean, self._scatter, self.count = mean, scatter, count
+        self.grid, self.count = (grid[0], grid[1]), count
+        self._mean, self._scatter = mean.to(device, copy=True), scatter.copied(device)
+        self._drop_waiting()
 
-    def _allocate(self, grid: tuple[int, int], channels: int, like: Tensor) -> None:
-        positions, device = grid[0] * grid[1], like.device
+    def _allocate(self, grid: tuple[int, int], channels: int, device: torch.device) -> None:
+        positions = grid[0] * grid[1]
         self.grid = grid
         self._mean = torch.zeros(positions, channels, dtype=torch.float64, device=device)
         self._scatter = TriangularTiles.zeros(positions, channels, torch.float64, device)
-        dtype = like.dtype if like.dtype in (torch.float32, torch.float64) else torch.float32
-        self._waiting = torch.empty(positions, self.block, channels, dtype=dtype, device=device)
-        self._filled = 0
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        """Empty it; the next features say in which number format they wait."""
+        self._waiting, self._filled = torch.empty(0), 0
 
     def _flush(self) -> None:
         """Merge the waiting images into mean and scatter."""

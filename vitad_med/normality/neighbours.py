@@ -139,15 +139,15 @@ class NeighbourFit:
         self._parts = [torch.cat(self._parts, dim=1)]
         return {"bank": self._parts[0], "grid": torch.tensor(self.grid)}
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` gave, in place of what was there."""
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> None:
+        """Take up what :meth:`tensors` gave, in place of what was there, for features on this device."""
         try:
             rows, columns = tensors["grid"].tolist()
             bank = tensors["bank"]
         except (KeyError, ValueError) as error:
             raise DataError(f"features lack or have a wrong {error}") from error
         self._parts = []
-        self._add(bank, (rows, columns))
+        self._add(bank.to(device), (rows, columns))
 
     def finish(self) -> PositionNeighbours:
         """The model of all features."""

@@ -78,8 +78,10 @@ class Provenance:
             "extractor_digest": self.extractor_digest,
         }
 
-    def check_extractor(self, extractor: FeatureExtractor, image_size: int | None, path: str | Path) -> None:
-        """Refuse an extractor or image size other than those of the fit.
+    def check_extractor(
+        self, extractor: FeatureExtractor, image_size: int | None, path: str | Path, image_channels: int | None = None
+    ) -> None:
+        """Refuse another extractor, image size or number of image channels than those of the fit; None fits any.
 
         Raises:
             ConfigError: settings differ; names the key and both values.
@@ -88,6 +90,9 @@ class Provenance:
         difference = first_difference(extractor.settings, self.extractor)
         if difference is None and image_size is not None and image_size != self.image_size:
             difference = ("image_size", repr(image_size), repr(self.image_size))
+        if difference is None and image_channels is not None and image_channels != self.image_channels:
+            # By the key that a configuration has.
+            difference = ("channels", repr(image_channels), repr(self.image_channels))
         if difference is not None:
             key, here, there = difference
             raise ConfigError(f"'{path}' was fitted with {key} {there}, here it is {here}: use that, or fit again")

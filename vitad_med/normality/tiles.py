@@ -69,6 +69,10 @@ class TriangularTiles:
         """The tiles by names that a file or a module can have."""
         return {f"{prefix}_{i}_{j}": tile for (i, j), tile in self.tiles.items()}
 
+    def copied(self, device: torch.device | None = None) -> TriangularTiles:
+        """The same in new memory on a device; None is where each tile lies."""
+        return TriangularTiles({place: tile.to(device, copy=True) for place, tile in self.tiles.items()}, self.size)
+
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """Rows, columns and tile, [P, rows, columns], row by row."""
         spans = tile_spans(self.size)
