@@ -170,3 +170,12 @@ def test_the_wheel_holds_the_whole_package(repo_root: Path, tmp_path: Path) -> N
     code = {path for path in (repo_root / "vitad_med").rglob("*") if path.suffix in kinds}
     expected = {path.relative_to(repo_root).as_posix() for path in code} | {"vitad_med/py.typed"}
     assert held == expected
+
+
+def test_third_party_lists_every_weights_file(repo_root: Path) -> None:
+    page = (repo_root / "THIRD_PARTY.md").read_text()
+    folders = (repo_root / "bundles", repo_root / "vitad_med" / "weights")
+    files = [path for folder in folders for suffix in ("pt", "safetensors") for path in folder.rglob(f"*.{suffix}")]
+    stored = [path.relative_to(repo_root).as_posix() for path in files if "golden" not in path.name]
+    assert len(stored) > 4
+    assert [name for name in stored if f"| `{name}` |" not in page] == []
