@@ -75,8 +75,8 @@ def sentences(finding: Finding, regions: int) -> str:
         ]
     elif finding.flagged is None:
         words = [
-            "Not judged by anomaly detection: the image is outside of the bundle's intended use, for which the threshold "
-            f"{_number(threshold)} was made.",
+            "Not judged by anomaly detection: the image is outside of the bundle's intended use,",
+            f"for which the threshold {_number(threshold)} was made.",
             f"Its anomaly score is {score}; it is neither flagged nor not flagged.",
         ]
     elif finding.flagged:
