@@ -69,6 +69,7 @@ def full(write) -> Path:
         for keyword in ("VOILUTSequence", "ModalityLUTSequence"):
             delattr(dataset, keyword)
         dataset.WindowCenter, dataset.WindowWidth = [77, 100], [654, 10]
+        dataset.VOILUTFunction = "LINEAR"
         dataset.RescaleIntercept, dataset.RescaleSlope = 0, 1
         dataset.ImagerPixelSpacing = [0.2, 0.2]
         dataset.InstanceNumber, dataset.LossyImageCompressionRatio = 1, 4

@@ -87,6 +87,14 @@ def test_a_flagged_image(report_of, flagged: Finding) -> None:
             "Nothing flagged",
         ),
         (
+            {"flagged": None, "score": 0.999969, "threshold": 0.5, "p_value": None},
+            {"RESULT": "NOT_JUDGED"},
+            "Not judged by anomaly detection: the image is outside of the bundle's intended use, for which the "
+            "threshold 0.5 was made. Its anomaly score is 0.999969; it is neither flagged nor not flagged.",
+            {"SCORE", "THRESHOLD"},
+            "not above",
+        ),
+        (
             {"p_value": None},
             {"RESULT": "FLAGGED", "USE": "OUTSIDE_USE"},
             "Flagged by anomaly detection:",

@@ -46,6 +46,7 @@ RESULT = _private("RESULT", "Result of anomaly detection")
 FLAGGED = _private("FLAGGED", "Flagged by anomaly detection")
 NOT_FLAGGED = _private("NOT_FLAGGED", "Nothing flagged by anomaly detection")
 NO_THRESHOLD = _private("NO_THRESHOLD", "Not judged: no calibration, so no threshold")
+NOT_JUDGED = _private("NOT_JUDGED", "Not judged: outside of the bundle's intended use")
 USE = _private("USE", "Use of the algorithm")
 OUTSIDE_USE = _private("OUTSIDE_USE", "Outside of the intended use: no p-value")
 

@@ -18,7 +18,7 @@ class Finding:
         map: how anomalous each pixel is, float32 [h, w] on the network's grid, which shows the whole image.
         p_value: conformal p-value, or None without a calibration or outside of the bundle's intended use.
         threshold: score above which an image is flagged, or None without a calibration.
-        flagged: whether it is; None without a threshold.
+        flagged: whether it is; None where nothing is judged: without a threshold, or outside of the intended use.
     """
 
     score: float

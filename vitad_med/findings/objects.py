@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vitad_med.data.dicom.pixels import read_voi
 from vitad_med.data.dicom.quiet import quiet
+from vitad_med.data.dicom.windows import FIRST, Voi
 from vitad_med.errors import ConfigError
 from vitad_med.findings.capture import make_capture
 from vitad_med.findings.finding import Finding, Provenance
@@ -32,11 +34,13 @@ def make_objects(
     picture: NDArray[np.uint8] | None,
     region_share: float = REGION_SHARE,
     key: SiteKey | None = None,
+    window: str = FIRST,
 ) -> dict[str, bytes]:
     """Make the DICOM objects of one radiograph; the same arguments give the same bytes.
 
     Args:
-        source: the DICOM file that was scored; its header is read, its pixels are not.
+        source: the DICOM file that was scored; its header is read, its pixels only for a ``gsps`` whose
+            window is one of percentiles.
         finding: what was found.
         provenance: what found it, and when.
         kinds: of :data:`KINDS`. ``sc``: secondary capture, the map over the radiograph. ``seg``: the regions as a
@@ -46,6 +50,7 @@ def make_objects(
             none.
         region_share: share of an image's pixels that its regions take together.
         key: the site's; given, the objects name the patient, the study and the radiograph by it alone.
+        window: with which the file was scored (:func:`vitad_med.data.dicom.windows.choose`); ``gsps`` shows it.
 
     Returns:
         The bytes of a DICOM file a kind. Absent are ``seg`` and ``gsps`` where there is no region, because nothing is
@@ -65,11 +70,14 @@ def make_objects(
         values = original_geometry(finding.map, radiograph.shape) if drawn else finding.map
         regions = find_regions(values, region_share) if finding.flagged else []
         making = Making(radiograph, finding, provenance, regions, region_share)
-        made = {kind: _make(kind, making, values, picture) for kind in KINDS if kind in kinds}
+        voi = read_voi(source, window) if regions and "gsps" in kinds else None
+        made = {kind: _make(kind, making, values, picture, voi) for kind in KINDS if kind in kinds}
     return {kind: file for kind, file in made.items() if file is not None}
 
 
-def _make(kind: str, making: Making, values: NDArray[np.float32], picture: NDArray[np.uint8] | None) -> bytes | None:
+def _make(
+    kind: str, making: Making, values: NDArray[np.float32], picture: NDArray[np.uint8] | None, voi: Voi | None
+) -> bytes | None:
     """The file of a kind, or None where there is nothing that it could hold."""
     if kind == "sr":
         return make_report(making)
@@ -81,4 +89,7 @@ def _make(kind: str, making: Making, values: NDArray[np.float32], picture: NDArr
         return make_fractional(making, values) if values.min() < values.max() else None
     if not making.regions:
         return None
-    return make_binary(making) if kind == "seg" else make_presentation(making)
+    if kind == "seg":
+        return make_binary(making)
+    assert voi is not None
+    return make_presentation(making, voi)

@@ -150,6 +150,8 @@ def _result(finding: Finding, regions: int) -> str:
     score = f"score {finding.score:.6g}"
     if finding.threshold is None:
         return f"{score}, no threshold"
+    if finding.flagged is None:
+        return f"not judged, outside of intended use, {score}"
     p_value = "outside of intended use" if finding.p_value is None else f"p = {finding.p_value:.3g}"
     if finding.flagged:
         return f"FLAGGED, {score} above {finding.threshold:.6g}, {p_value}"

@@ -1,7 +1,8 @@
-"""Grayscale Softcopy Presentation State: the radiograph as its file shows it, with the regions outlined."""
+"""Grayscale Softcopy Presentation State: the radiograph as it was scored, with the regions outlined."""
 
 from __future__ import annotations
 
+import numpy as np
 from highdicom.content import PresentationLUTTransformation
 from highdicom.pr import (
     GraphicAnnotation,
@@ -12,20 +13,23 @@ from highdicom.pr import (
     TextObject,
 )
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
+from pydicom.valuerep import DSfloat
 
+from vitad_med.data.dicom.windows import Table, Voi
 from vitad_med.findings.making import NOTICE, Making, to_bytes
 
-_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
-
-def make_presentation(making: Making) -> bytes:
+def make_presentation(making: Making, voi: Voi) -> bytes:
     """A closed polyline a region with its number, and a notice.
 
     The window is the one that scoring looked through: a presentation state without one would show the full range of
     the stored bits.
+
+    Args:
+        making: what it is made of.
+        voi: the window or VOI LUT.
     """
-    image = _first_window(making.source.image)
+    image = _without_voi(making.source.image)
     layer = GraphicLayer("ANOMALY", order=1, description=f"Regions flagged by anomaly detection, {NOTICE}")
     outlines, texts = [], []
     rows, columns = making.source.shape
@@ -49,23 +53,30 @@ def make_presentation(making: Making) -> bytes:
         ),
         **making.common("gsps"),
     )
+    made.SoftcopyVOILUTSequence = [_item(voi)]
     return to_bytes(made, making)
 
 
-def _first_window(image: Dataset) -> Dataset:
-    """The image with its first VOI LUT, else its first window, and no other."""
+def _without_voi(image: Dataset) -> Dataset:
     one = Dataset()
     one.update(image)
-    if one.get("VOILUTFunction") not in _FUNCTIONS:  # scoring looks through windows of these alone
-        one.pop("VOILUTFunction", None)
-    if one.get("VOILUTSequence"):
-        one.VOILUTSequence = one.VOILUTSequence[:1]
-        for keyword in ("WindowCenter", "WindowWidth"):
-            if keyword in one:
-                del one[keyword]
-        return one
-    for keyword in ("WindowCenter", "WindowWidth"):
-        value = one.get(keyword)
-        if isinstance(value, MultiValue):
-            setattr(one, keyword, value[0])
+    for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"):
+        one.pop(keyword, None)
     return one
+
+
+def _item(voi: Voi) -> Dataset:
+    """Item of SoftcopyVOILUTSequence (PS3.3 C.11.8); of all images, so that none is named."""
+    made = Dataset()
+    if isinstance(voi, Table):
+        lut = Dataset()
+        vr, count = ("SS" if voi.first < 0 else "US"), len(voi.entries) % 2**16
+        if vr == "SS" and count >= 2**15:  # the same 16 bits
+            count -= 2**16
+        lut.add_new("LUTDescriptor", vr, [count, voi.first, 16])
+        lut.add_new("LUTData", "OW", np.rint(voi.entries * (2**16 - 1)).astype("<u2").tobytes())
+        made.VOILUTSequence = [lut]
+    else:
+        made.WindowCenter, made.WindowWidth = (DSfloat(value, auto_format=True) for value in (voi.centre, voi.width))
+        made.VOILUTFunction = voi.function
+    return made

@@ -73,6 +73,12 @@ def sentences(finding: Finding, regions: int) -> str:
             f"The anomaly score of this radiograph is {score}.",
             "This run has no calibration and so no threshold: the image is neither flagged nor not flagged.",
         ]
+    elif finding.flagged is None:
+        words = [
+            "Not judged by anomaly detection: the image is outside of the bundle's intended use,",
+            f"for which the threshold {_number(threshold)} was made.",
+            f"Its anomaly score is {score}; it is neither flagged nor not flagged.",
+        ]
     elif finding.flagged:
         words = [
             "Flagged by anomaly detection:",
@@ -85,7 +91,7 @@ def sentences(finding: Finding, regions: int) -> str:
             f"the anomaly score {score} is not above the threshold {_number(threshold)}.",
             "This does not rule out a disease.",
         ]
-    if threshold is not None and finding.p_value is None:
+    if _outside_use(finding):
         words.append(
             "The image is outside of what the algorithm is intended for: the threshold was not made for such images, "
             "and there is no p-value."
@@ -93,6 +99,19 @@ def sentences(finding: Finding, regions: int) -> str:
     words.append("An anomaly score is not the probability of a disease.")
     words.append(f"{NOTICE.capitalize()}.")
     return " ".join(words)
+
+
+def _outside_use(finding: Finding) -> bool:
+    """Judged against a threshold all the same; an image that is not judged says so in its result."""
+    return finding.threshold is not None and finding.flagged is not None and finding.p_value is None
+
+
+def _result(finding: Finding) -> Code:
+    if finding.threshold is None:
+        return ours.NO_THRESHOLD
+    if finding.flagged is None:
+        return ours.NOT_JUDGED
+    return ours.FLAGGED if finding.flagged else ours.NOT_FLAGGED
 
 
 def _where(regions: int) -> str:
@@ -105,15 +124,12 @@ def _where(regions: int) -> str:
 def _of_image(making: Making) -> MeasurementsAndQualitativeEvaluations:
     finding, image = making.finding, making.source.image
     measurements = [_measurement(ours.SCORE, finding.score, ours.SCORE_UNIT)]
-    if finding.threshold is None:
-        result = ours.NO_THRESHOLD
-    else:
-        result = ours.FLAGGED if finding.flagged else ours.NOT_FLAGGED
+    if finding.threshold is not None:
         measurements.append(_measurement(ours.THRESHOLD, finding.threshold, ours.SCORE_UNIT))
     if finding.p_value is not None:
         measurements.append(_measurement(ours.P_VALUE, finding.p_value, ours.NO_UNIT))
-    evaluations = [QualitativeEvaluation(ours.RESULT, result)]
-    if finding.threshold is not None and finding.p_value is None:
+    evaluations = [QualitativeEvaluation(ours.RESULT, _result(finding))]
+    if _outside_use(finding):
         evaluations.append(QualitativeEvaluation(ours.USE, ours.OUTSIDE_USE))
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=making.uid("image"), identifier="Image"),

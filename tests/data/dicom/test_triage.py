@@ -102,6 +102,8 @@ def test_notes(write) -> None:
         ({**NO_VIEW, "ProtocolName": "Thorax a.p. im Liegen"}, "AP"),
         ({**NO_VIEW, "SeriesDescription": "W033 LAT2"}, "lateral"),
         ({**NO_VIEW, "SeriesDescription": "胸部側面"}, "lateral"),
+        ({**NO_VIEW, "SeriesDescription": "Thorax de profil"}, "lateral"),
+        ({**NO_VIEW, "SeriesDescription": "Chest standard profile"}, "unknown"),
         # Several images, or words that only look like a projection.
         ({**NO_VIEW, "SeriesDescription": "PA and LAT"}, "unknown"),
         ({**NO_VIEW, "SeriesDescription": "Plate, follow-up, space"}, "unknown"),

@@ -31,8 +31,8 @@ from vitad_med.data.dicom import codestream, rle
 from vitad_med.data.dicom.jpeg import decode_jpeg
 from vitad_med.data.dicom.quiet import quiet
 from vitad_med.data.dicom.triage import MONOCHROME
-from vitad_med.data.dicom.windows import FIRST, Window, choose
-from vitad_med.errors import DataError
+from vitad_med.data.dicom.windows import FIRST, Voi, Window, choose, declared
+from vitad_med.errors import ConfigError, DataError
 
 TOP = 2**16 - 1
 """0..1 in 16 bits: every step of a detector of 16 bits or fewer stays apart."""
@@ -57,11 +57,13 @@ class Radiograph:
         values: uint16 [H, W], 0..65535 for 0..1, dark to light as on a light box: air is dark.
         window: what brought modality values to 0..1, in words.
         inverted: the file is stored light to dark (MONOCHROME1) and was inverted, once.
+        voi: the window or LUT itself.
     """
 
     values: NDArray[np.uint16]
     window: str
     inverted: bool
+    voi: Voi
 
 
 def read_radiograph(path: str | Path, window: str = FIRST) -> Radiograph:
@@ -97,7 +99,25 @@ def read_radiograph(path: str | Path, window: str = FIRST) -> Radiograph:
     codes = np.rint(voi(values) * TOP).astype(np.uint16)
     inverted = is_inverted(dataset)
     told = voi.name or (f"{voi.centre:g}, {voi.width:g} {voi.function}" if isinstance(voi, Window) else "VOI LUT")
-    return Radiograph((TOP - codes if inverted else codes)[stored - least], told, inverted)
+    return Radiograph((TOP - codes if inverted else codes)[stored - least], told, inverted, voi)
+
+
+def read_voi(path: str | Path, window: str = FIRST) -> Voi:
+    """What :func:`read_radiograph` looks through; pixels are decoded only where percentiles of them are needed.
+
+    Raises:
+        DataError, ConfigError: as there.
+    """
+    with quiet():
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            low, high = _modality(np.array(_full_range(header)), header)
+            voi = declared(header, window, (float(low), float(high)))
+        except (ConfigError, DataError):
+            raise
+        except Exception as error:  # pydicom raises a dozen kinds on damaged files
+            raise DataError(f"its window cannot be read: {type(error).__name__}") from error
+    return read_radiograph(path, window).voi if voi is None else voi
 
 
 def is_inverted(dataset: Dataset) -> bool:

@@ -94,16 +94,22 @@ def choose(dataset: Dataset, window: str, values: Values, counts: NDArray[np.int
         ConfigError: the file has no LUT or window of that name.
         DataError: its window or LUT cannot be used.
     """
+    voi = declared(dataset, window, full)
+    return percentile_window(values, counts) if voi is None else voi
+
+
+def declared(dataset: Dataset, window: str, full: tuple[float, float]) -> Voi | None:
+    """As :func:`choose`, of the header alone; None where percentiles of the pixels are asked for."""
     whole = Window(sum(full) / 2, max(full) - min(full), "LINEAR_EXACT", "full range of the stored bits")
     if window == NONE:
         return whole
     if window == PERCENTILE:
-        return percentile_window(values, counts)
+        return None
     known: list[Voi] = [*_tables(dataset), *_windows(dataset)]
     if window == FIRST:
         if known:
             return known[0]
-        return whole if int(dataset.BitsStored) <= 8 else percentile_window(values, counts)
+        return whole if int(dataset.BitsStored) <= 8 else None
     for voi in known:
         if voi.name == window:
             return voi
