@@ -29,7 +29,7 @@ SCHEMA = "vitad_med/parity/1"
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
     "float32": {"score": 1e-5, "map_mean": 1e-5, "map_pixel": 1e-4},
     # Eight bits of mantissa: what that does to AUROC is in docs/backends.md.
-    "bfloat16": {"score": 5e-2, "map_mean": 2e-2, "map_pixel": 5e-1},
+    "bfloat16": {"score": 1e-1, "map_mean": 2e-2, "map_pixel": 5e-1},
 }
 """Largest deviations from torch float32 by the precision of the export."""
 

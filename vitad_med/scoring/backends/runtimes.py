@@ -103,9 +103,8 @@ def _openvino(content: bytes, precision: str, threads: int) -> Runtime:
         raise WeightsError(f"OpenVINO cannot read the exported network ({_line(error)}): export again.") from error
 
     def run(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        found = compiled(images)
-        # Copies: the runtime writes the next batch into the same memory.
-        return np.array(found[MAP]), np.array(found[SCORE])
+        found = compiled(images, share_outputs=False)  # the next batch is written into the same memory
+        return found[MAP], found[SCORE]
 
     return run
 
