@@ -100,6 +100,7 @@ class Outputs:
         thumbnail: whether the report shows pictures.
         provenance: of the objects.
         deidentify: key under which patients in DICOM objects are renamed; None copies the patient.
+        window: with which the files are decoded.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class Outputs:
     thumbnail: bool
     provenance: Provenance
     deidentify: SiteKey | None = None
+    window: str = FIRST
 
 
 def decode(source: Source, decoding: Decoding) -> Decoded:
@@ -175,6 +177,7 @@ def _objects(
             picture=decoded.picture,
             region_share=outputs.region_share,
             key=outputs.deidentify,
+            window=outputs.window,
         )
 
     with quiet():

@@ -168,6 +168,7 @@ class Session:
                 thumbnail="report" in settings.outputs and settings.thumbnails > 0,
                 provenance=provenance,
                 deidentify=self.key if settings.deidentify else None,
+                window=settings.window,
             ),
             settings.batch_size,
         )
