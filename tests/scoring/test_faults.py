@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,20 +84,42 @@ def test_killed_again_and_again(ward: Path, repo_root: Path, tmp_path: Path, tre
 
 
 @pytest.mark.slow
-def test_a_read_only_folder_is_a_sentence(ward: Path, repo_root: Path, tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        out = Path("/proc/vitad_med")  # root may write everywhere but where the kernel says no
-    else:
-        out = tmp_path / "out"
-        tmp_path.chmod(0o500)
-    status, _, said = Runner(ward, repo_root)(out) if out.parent != Path("/proc") else _proc(ward, repo_root, out)
-    tmp_path.chmod(0o700)
-    assert status == 2
-    assert "cannot write" in said
+def test_a_full_disk_stops_the_run_and_more_room_lets_it_go_on(
+    ward: Path, repo_root: Path, tmp_path: Path, tree: Tree
+) -> None:
+    """On a disk of its own, a file system in memory that only this process group sees."""
+    run = Runner(ward, repo_root)
+    assert run(tmp_path / "whole")[0] == 0
+    size = sum(len(content) for content in tree(tmp_path / "whole").values())
+    out = tmp_path / "small"
+    out.mkdir()
+    command = " ".join(shlex.quote(word) for word in [*run.command, "--out", str(out / "run")])
+    script = f"""
+        mount -t tmpfs -o size={size // 2} tmpfs {out} || exit 77
+        {command}; echo "first: $?" >&2
+        mount -o remount,size={4 * size} {out}
+        {command} --resume; echo "second: $?" >&2
+        cp -r {out}/run {tmp_path}/copy
+    """
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=600
+    )
+    if done.returncode == 77 or "unshare" in done.stderr.splitlines()[:1]:
+        pytest.skip("this system lets no process mount a file system of its own")
+    said = done.stderr
+    assert "first: 2" in said, said
+    assert "No space left" in said
+    assert "--resume" in said
     assert "Traceback" not in said
+    assert "second: 0" in said, said
+    assert tree(tmp_path / "copy") == tree(tmp_path / "whole")
 
 
-def _proc(ward: Path, repo_root: Path, out: Path) -> tuple[int, int, str]:
-    command = [*Runner(ward, repo_root).command, "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    return done.returncode, 0, done.stderr
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_a_sentence(ward: Path, repo_root: Path) -> None:
+    run = Runner(ward, repo_root)
+    # Not even root can write there.
+    done = subprocess.run([*run.command, "--out", "/proc/vitad_med"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
