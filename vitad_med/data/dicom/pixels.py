@@ -192,7 +192,7 @@ def _stored_bits(pixels: NDArray[np.integer], dataset: Dataset) -> NDArray[np.in
 
 
 def _below_stored(dataset: Dataset) -> int:
-    """Bits below those stored: HighBit is BitsStored - 1 since 2006, older files may be aligned to the left."""
+    """Bits below those stored: HighBit is BitsStored - 1 now (PS3.5 8.1.1), older files may lie to the left."""
     stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
     high = dataset.get("HighBit")
     if high is None or int(high) == stored - 1:
