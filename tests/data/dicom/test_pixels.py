@@ -10,7 +10,16 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import HTJ2K, UID, HTJ2KLossless, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from tests.data.dicom.encodings import LOSSLESS, LOSSY, encode, put_stream, stream_of
 from vitad_med.data.dicom.pixels import TOP, decode, read_radiograph
@@ -128,6 +137,49 @@ def test_bits_above_those_stored_are_no_part_of_the_image(write) -> None:
     assert np.array_equal(
         read_radiograph(write("a.dcm")).values, read_radiograph(write("b.dcm", change=overlaid)).values
     )
+
+
+def test_pixels_aligned_to_the_left_are_shifted(write) -> None:
+    def left(made: FileDataset) -> None:
+        values = np.frombuffer(made.PixelData, np.uint16) << 4
+        values[::7] |= 0x000F
+        made.PixelData, made.HighBit = values.tobytes(), 15
+
+    plain, shifted = read_radiograph(write("a.dcm")).values, write("b.dcm", change=left)
+    assert np.array_equal(plain, read_radiograph(shifted).values)
+    dataset = pydicom.dcmread(shifted)
+    dataset.BitsStored = 16
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.BitsStored = 12
+    dataset.save_as(shifted, enforce_file_format=True)
+    assert np.array_equal(plain, read_radiograph(shifted).values)
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    with pytest.raises(DataError, match="HighBit 15 does not go with BitsStored 12"):
+        decode(dataset)
+
+
+@pytest.mark.parametrize("high", [7, 16])
+def test_a_high_bit_that_cannot_be_is_refused(write, high: int) -> None:
+    with pytest.raises(DataError, match=f"HighBit {high} does not go with BitsStored 12"):
+        read_radiograph(write(change=lambda made: setattr(made, "HighBit", high)))
+
+
+@pytest.mark.parametrize("limit", [None, 4])
+def test_padding_takes_no_part_in_percentiles(write, limit: int | None) -> None:
+    def padded(made: FileDataset) -> None:
+        values = np.frombuffer(made.PixelData, np.uint16).reshape(256, 256).clip(1000, None).astype(np.uint16)
+        values[:, :40] = 0 if limit is None else 3
+        made.PixelData, made.PixelPaddingValue = values.tobytes(), 0
+        if limit is not None:
+            made.PixelPaddingRangeLimit = limit
+
+    def bare(made: FileDataset) -> None:
+        values = np.frombuffer(made.PixelData, np.uint16).reshape(256, 256).clip(1000, None).astype(np.uint16)
+        made.Columns, made.PixelData = 216, np.ascontiguousarray(values[:, 40:]).tobytes()
+
+    found = read_radiograph(write("a.dcm", change=padded), "percentile").values
+    assert np.array_equal(found[:, 40:], read_radiograph(write("b.dcm", change=bare), "percentile").values)
+    assert not found[:, :40].any()
 
 
 def test_signed_values(write) -> None:

@@ -156,9 +156,9 @@ def _header(path: Path, dataset: FileDataset, file: BinaryIO) -> Header:
 
 
 def _age(dataset: Dataset) -> float | None:
-    written = _text(dataset, "PatientAge")
-    if written:
-        return parse_age(written)
+    written = parse_age(_text(dataset, "PatientAge"))
+    if written is not None:
+        return written
     return age_between(_text(dataset, "PatientBirthDate"), _text(dataset, "StudyDate"))
 
 

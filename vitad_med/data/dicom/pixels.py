@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -88,13 +89,16 @@ def read_radiograph(path: str | Path, window: str = FIRST) -> Radiograph:
             stored = decode(dataset)
             least, counts = _histogram(stored)
             # Every stored value once: what becomes of it does not depend on where it lies.
-            values = _modality(np.arange(least, least + len(counts)), dataset)
+            numbers = np.arange(least, least + len(counts))
+            values = _modality(numbers, dataset)
+            occurring = (counts > 0) & ~_is_padding(numbers, dataset)
             low, high = _modality(np.array(_full_range(dataset)), dataset)
         except DataError:
             raise
         except Exception as error:  # pydicom and its decoders raise a dozen kinds on damaged files
             raise DataError(f"its pixels cannot be decoded: {type(error).__name__}") from error
-        occurring = counts > 0
+        if not occurring.any():
+            occurring = counts > 0
         voi = choose(dataset, window, values[occurring], counts[occurring], (float(low), float(high)))
     codes = np.rint(voi(values) * TOP).astype(np.uint16)
     inverted = is_inverted(dataset)
@@ -140,7 +144,7 @@ def decode(dataset: FileDataset) -> NDArray[np.integer]:
     if syntax.is_encapsulated:
         pixels = _decompressed(dataset, syntax, size)
     else:
-        pixels, _ = get_decoder(syntax).as_array(dataset)
+        pixels, _ = get_decoder(syntax).as_array(dataset, **_all_bits(dataset))
     if pixels.shape != size:
         raise DataError(f"it decodes to {pixels.shape} pixels, its header says {size}")
     return _stored_bits(pixels, dataset)
@@ -159,7 +163,7 @@ def _decompressed(dataset: FileDataset, syntax: UID, size: tuple[int, int]) -> N
     if DECODERS[syntax] == "gdcm":
         return decode_jpeg(stream, dataset)
     pixels: NDArray[np.integer]
-    pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=DECODERS[syntax])
+    pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=DECODERS[syntax], **_all_bits(dataset))
     return pixels
 
 
@@ -178,13 +182,46 @@ def _check_format(dataset: Dataset) -> None:
 
 def _stored_bits(pixels: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
     """Bits above those stored may hold anything (overlays of old devices); sign-extend what is left."""
-    stored = int(dataset.BitsStored)
+    stored, shift = int(dataset.BitsStored), _below_stored(dataset)
     if stored == pixels.dtype.itemsize * 8:
         return pixels
-    cut: NDArray[np.integer] = pixels.astype(np.int64) & (2**stored - 1)
+    cut: NDArray[np.integer] = (pixels.astype(np.int64) >> shift) & (2**stored - 1)
     if int(dataset.PixelRepresentation) == 1:
         cut -= (cut >> (stored - 1)) << stored
     return cut
+
+
+def _below_stored(dataset: Dataset) -> int:
+    """Bits below those stored: HighBit is BitsStored - 1 now (PS3.5 8.1.1), older files may lie to the left."""
+    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    high = dataset.get("HighBit")
+    if high is None or int(high) == stored - 1:
+        return 0
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # A code stream has no bits beside its own; RLE packs the bytes as they lie.
+    if not stored <= int(high) < allocated or (syntax.is_encapsulated and syntax != RLELossless):
+        raise DataError(f"HighBit {int(high)} does not go with BitsStored {stored}")
+    return int(high) + 1 - stored
+
+
+def _all_bits(dataset: Dataset) -> dict[str, Any]:
+    """What keeps pydicom from cutting the high bits off of a file that is aligned to the left."""
+    return {"bits_stored": int(dataset.BitsAllocated)} if _below_stored(dataset) else {}
+
+
+def _is_padding(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.bool_]:
+    """Which stored values are padding, PixelPaddingValue up to PixelPaddingRangeLimit (PS3.3 C.7.5.1.1.2)."""
+    ends = []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = dataset.get(keyword)
+        if isinstance(value, int):
+            # Written as US in spite of a sign, as some devices do.
+            wraps = int(dataset.PixelRepresentation) == 1 and value >= 2**15
+            ends.append(value - 2**16 if wraps else value)
+        elif keyword == "PixelPaddingValue":
+            return np.zeros(stored.shape, dtype=np.bool_)
+    padding: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
+    return padding
 
 
 def _full_range(dataset: Dataset) -> tuple[int, int]:
