@@ -94,8 +94,8 @@ def test_a_model_of_the_other_network_is_refused(trained: Path, model: str, bund
     other = "l2_cae" if model == "anovit" else "anovit"
     words = ("--weights", str(trained / "model.pt"), "--model", other, *SIZE, "--output_dir", str(tmp_path / "out"))
     done = bundle_run("evaluate.json", *words, cwd=tmp_path, bundle=BUNDLE, status=2)
-    assert "does not fit this network" in done.stderr.splitlines()[-1]
-    assert "model, channels" in done.stderr
+    assert "is of another network" in done.stderr.splitlines()[-1]
+    assert "set model as in its training (bundles/anovit: 'anovit' or 'l2_cae')" in done.stderr
 
 
 @pytest.mark.slow

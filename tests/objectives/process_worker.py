@@ -31,4 +31,5 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     rank, size = dist.get_rank(), dist.get_world_size()
     torch.save(results(whole.chunk(size)[rank]), folder / f"{rank}.pt")
+    dist.barrier()  # a process that leaves while another still talks to it ends that one
     dist.destroy_process_group()

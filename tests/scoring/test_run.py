@@ -195,4 +195,4 @@ def test_the_state_is_damaged(score: Score) -> None:
     with pytest.raises(DataError, match=r"line 1 of .* is damaged"):
         score(resume=True)
     record = out / "state" / "run.json"
-    assert json.loads(record.read_text())["batch_size"] == 3
+    assert json.loads(record.read_text())["bundle"] == "attn_synth"
