@@ -106,7 +106,7 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
     decoding = Decoding(session.bundle.image_size, session.bundle.channels, with_picture="sc" in settings.kinds)
     parts = np.array_split(np.arange(len(files)), options.rounds)
     ratios, rates = [], []
-    with Workers(options.workers) as workers:
+    with session, Workers(options.workers) as workers:
         decode_all(files[:8], decoding, workers)  # the processes have started
         infer_all(session, settings.batch_size)
         session.score(warm_up(files, folder), folder / "out_warm")

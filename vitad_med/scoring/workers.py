@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import threading
@@ -66,6 +67,8 @@ class Workers(Executor):
         self._workers = [self._start() for _ in range(count)]
         self._thread = threading.Thread(target=self._serve, name="workers", daemon=True)
         self._thread.start()
+        # At the end of the interpreter processes are stopped, and a thread that still serves would start others.
+        atexit.register(self.close)
 
     def submit(  # type: ignore[override]  # no keyword arguments
         self, function: Callable[..., Any], /, *arguments: Any
@@ -86,6 +89,7 @@ class Workers(Executor):
         """End the processes; tasks that have not begun are cancelled, those under way are stopped."""
         if not self.count or self._closing:
             return
+        atexit.unregister(self.close)
         with self._lock:
             self._closing = True
         self._wake.send_bytes(b"end")
