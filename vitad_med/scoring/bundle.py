@@ -36,7 +36,7 @@ class ScoringBundle:
         inferer: called with images [B, C, S, S] in 0..1 and the network, returns an
             :class:`~vitad_med.outputs.AnomalyOutput`.
         device: of the network.
-        channels, image_size: of the images that the network takes.
+        channels, image_size: of the images that the inferer takes, as an evaluation reads them.
         score_rule: what the image score is, in words.
         pipeline: settings that change scores, plain values, as in a run's journal.
         backend: what computes the scores, as in a run's journal.
@@ -97,6 +97,8 @@ def load_bundle(folder: str | Path, overrides: Mapping[str, Any] | None = None) 
             key: parser.get_parsed_content(key)
             for key in ("network", "inferer", "compute_device", *_PLAIN, "pipeline", "backend", "model_digest")
         }
+        # Of the files as they are read: a bundle that looks at several sizes reads them larger.
+        found["image_size"] = parser.get_parsed_content("dataset#image_size")
     return ScoringBundle(
         folder=root,
         name=root.name,
