@@ -13,22 +13,10 @@ from io import BytesIO
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
@@ -36,6 +24,7 @@ from pynetdicom.dsutils import create_file_meta
 from pynetdicom.events import Event, EventHandlerType
 
 from vitad_med.data.dicom.codes import PROJECTION_RADIOGRAPHY, SECONDARY_CAPTURE
+from vitad_med.data.dicom.pixels import DECODERS
 from vitad_med.errors import ConfigError
 from vitad_med.pacs.address import check_ae_title, is_loopback
 from vitad_med.pacs.inbox import Inbox, Refused
@@ -47,18 +36,7 @@ SYNTAXES: tuple[UID, ...] = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     ExplicitVRBigEndian,
-    RLELossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    HTJ2K,
+    *DECODERS,
 )
 """Those that :mod:`vitad_med.data.dicom.pixels` decodes; not the deflated one, whose short messages may be huge."""
 

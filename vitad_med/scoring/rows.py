@@ -10,10 +10,10 @@ from typing import Any
 from vitad_med.data.case import UNKNOWN
 from vitad_med.data.dicom.codes import MANUFACTURERS
 from vitad_med.data.worklist import Item
+from vitad_med.predictions.writer import POOLED_AGE
 from vitad_med.site.key import SiteKey
 from vitad_med.site.linkage import Link
 
-POOLED_AGE = 90  # HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(C): ages over 89 are one category
 OTHER = "other"
 
 

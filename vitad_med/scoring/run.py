@@ -133,10 +133,10 @@ class Session:
 
     def _entries(self, items: Sequence[Item]) -> tuple[list[Entry], list[Row]]:
         """Files to score and rows of the others; what the names stand for goes into the site's table first."""
-        add_links(link for item in items for link in links_of(item, row_of(item, self.key), self.key))
+        rows = [row_of(item, self.key) for item in items]
+        add_links(link for item, row in zip(items, rows, strict=True) for link in links_of(item, row, self.key))
         entries, aside = [], []
-        for item in items:
-            row = row_of(item, self.key)
+        for item, row in zip(items, rows, strict=True):
             if item.case is None:
                 aside.append(row)
             else:
