@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -164,19 +165,28 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
         command += ["--outputs", options.outputs]
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        peak = 0.0
+        taken: list[tuple[float, float]] = []  # of the main process, of the others
         while process.poll() is None:
-            peak = max(peak, sum(held(child) for child in family(process.pid)))
+            own, *others = (held(each) / 2**20 for each in family(process.pid))
+            taken.append((own, sum(others)))
             time.sleep(0.5)
         assert process.returncode == 0
         seconds = time.perf_counter() - began
-        print(f"{count:6d} files: peak {peak / 2**20:7.1f} MiB, {count / seconds:.1f} files/s", flush=True)
+        tenths = [max(map(sum, taken[part])) for part in _tenths(len(taken))]
+        peak, own, others = max(map(sum, taken)), max(a for a, _ in taken), max(b for _, b in taken)
+        print(f"{count:6d} files: peak {peak:.0f} MiB (main {own:.0f}, others {others:.0f}), {count / seconds:.1f} files/s")
+        print(f"        peak of each tenth of the run: {' '.join(f'{value:.0f}' for value in tenths)} MiB", flush=True)
         shutil.rmtree(inside)
+
+
+def _tenths(count: int) -> list[slice]:
+    edges = [count * part // 10 for part in range(11)]
+    return [slice(start, max(stop, start + 1)) for start, stop in pairwise(edges)]
 
 
 def family(process: int) -> Iterator[int]:
     """A process and those that it started."""
-    yield process
+    yield process  # first
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:

@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def run_on_ray(
         numbered: batches to do.
 
     Raises:
-        ConfigError: ray is not installed.
+        ConfigError: ray is not installed or does not start.
         StorageError: an output cannot be written.
     """
     try:
@@ -44,12 +45,7 @@ def run_on_ray(
         raise ConfigError("--engine ray needs Ray: pip install 'vitad-med[ray]'") from error
     started = not ray.is_initialized()
     if started:
-        ray.init(
-            address=os.environ.get(CLUSTER) or None,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _start(ray)
     try:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
@@ -76,6 +72,15 @@ def run_on_ray(
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: ModuleType) -> None:
+    address = os.environ.get(CLUSTER) or None
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of a dozen kinds: no such cluster, another version there, no room for its sockets
+        where = f"at {CLUSTER}='{address}'" if address else "on this machine (its folder: RAY_TMPDIR, a short path)"
+        raise ConfigError(f"--engine ray: Ray does not start {where}: {error}") from error
 
 
 def pipeline_device(pipeline: Pipeline) -> str:
