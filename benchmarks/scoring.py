@@ -174,7 +174,8 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
         seconds = time.perf_counter() - began
         tenths = [max(map(sum, taken[part])) for part in _tenths(len(taken))]
         peak, own, others = max(map(sum, taken)), max(a for a, _ in taken), max(b for _, b in taken)
-        print(f"{count:6d} files: peak {peak:.0f} MiB (main {own:.0f}, others {others:.0f}), {count / seconds:.1f} files/s")
+        rate = count / seconds
+        print(f"{count:6d} files: peak {peak:.0f} MiB (main {own:.0f}, others {others:.0f}), {rate:.1f} files/s")
         print(f"        peak of each tenth of the run: {' '.join(f'{value:.0f}' for value in tenths)} MiB", flush=True)
         shutil.rmtree(inside)
 
