@@ -14,7 +14,7 @@ PACKAGE = "vitad_med"
 # from its own level, so synthesis knows no network, and never from above, so nobody imports the command line.
 LEVELS = (
     {"errors", "_torchvision_cpu"},
-    {"checkpoint", "digests", "durable", "outputs", "reproducibility"},
+    {"checkpoint", "digests", "durable", "durations", "outputs", "reproducibility"},
     {"site"},
     {"data"},
     {"augmentation", "findings", "metrics", "networks", "objectives", "pacs", "synthesis"},

@@ -11,6 +11,8 @@ from monai.bundle import verify_metadata
 from monai.bundle.scripts import _get_fake_spatial_shape
 
 import vitad_med
+from vitad_med.bundles.metadata import read_metadata
+from vitad_med.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.parents[1] for path in ROOT.glob("bundles/*/configs/metadata.json"))
@@ -78,3 +80,13 @@ def test_versions_are_the_tested_ones(metadata: dict[str, Any]) -> None:
         "numpy": metadata["numpy_version"],
     }
     assert {name: pins.get(name) for name in required} == required
+
+
+def test_metadata_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    for content, said in (("[]", "holds no JSON object"), ("{", "cannot be read as JSON")):
+        (tmp_path / "configs" / "metadata.json").write_text(content)
+        with pytest.raises(ConfigError, match=rf"metadata\.json' {said}"):
+            read_metadata(tmp_path)
+    with pytest.raises(ConfigError, match=r"has no configs/metadata\.json"):
+        read_metadata(tmp_path / "configs")

@@ -20,7 +20,7 @@ from vitad_med.errors import ConfigError
 from vitad_med.experiments import Plan, missing_steps, run
 from vitad_med.experiments.lock import locked
 from vitad_med.experiments.records import DONE, FAILED, step_folder
-from vitad_med.experiments.runner import duration, time_left
+from vitad_med.experiments.runner import time_left
 
 Planned = Callable[..., Plan]
 
@@ -242,4 +242,3 @@ def test_time_left(content: dict[str, Any], planned: Planned) -> None:
     assert time_left(made, steps, {}) == ""
     assert time_left(made, steps, {"train": [10.0, 20.0], "evaluate": [5.0]}) == " about 25 s left"
     assert time_left(made, steps, {"train": [100.0, 200.0]}) == " about 8 min left (a guess)"
-    assert [duration(seconds) for seconds in (89, 600, 7200)] == ["89 s", "10 min", "2.0 h"]

@@ -122,9 +122,10 @@ def run(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Print every step with its state."""
+    from vitad_med.durations import duration
     from vitad_med.experiments import missing_steps
     from vitad_med.experiments.records import read_done
-    from vitad_med.experiments.runner import duration, known_seconds, time_left
+    from vitad_med.experiments.runner import known_seconds, time_left
 
     made = _plan(options)
     out = Path(options.out).expanduser().resolve() if options.out else None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from vitad_med.cli.exit_codes import EPILOG, OK
 from vitad_med.cli.values import share, whole_number
-from vitad_med.errors import ConfigError
 
 if TYPE_CHECKING:
     from vitad_med.calibration import Calibration
@@ -102,6 +101,7 @@ def add_command(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read, compute, write, and say where the files lie and what the verdict is."""
     # These take seconds to import; --help does not wait for them.
+    from vitad_med.bundles.metadata import read_metadata
     from vitad_med.calibration import read_calibration
     from vitad_med.evaluation.cohorts import parse_axes
     from vitad_med.predictions.identifiers import read_identifier_key
@@ -110,7 +110,6 @@ def run(options: argparse.Namespace) -> int:
     from vitad_med.reporting.analysis.settings import ReportSettings
     from vitad_med.reporting.document.document import check_report
     from vitad_med.reporting.terminal import print_summary
-    from vitad_med.reporting.texts.model_card import read_metadata
     from vitad_med.reporting.write import check_place, write_report_files
 
     check_place(Path(options.out))
@@ -126,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
         prevalence=options.prevalence,
         false_positive_rate=_rate(options.fpr, calibration),
     )
-    metadata = None if options.bundle is None else read_metadata(_metadata_file(options.bundle))
+    metadata = None if options.bundle is None else read_metadata(options.bundle)
     predictions = read_predictions(
         options.predictions,
         maps=options.maps,
@@ -154,13 +153,6 @@ def _rate(asked: float | None, calibration: Calibration | None) -> float:
     if asked is not None:
         return asked
     return DEFAULT_RATE if calibration is None else calibration.false_positive_rate
-
-
-def _metadata_file(bundle: str) -> Path:
-    path = Path(bundle) / "configs" / "metadata.json"
-    if not path.is_file():
-        raise ConfigError(f"--bundle '{bundle}' has no configs/metadata.json; name the bundle's folder.")
-    return path
 
 
 def _thumbnails(text: str) -> int | None:

@@ -11,17 +11,10 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 
 from vitad_med.checkpoint import atomic_path
+from vitad_med.durations import duration
 from vitad_med.engines.distributed import is_first
 
 logger = logging.getLogger(__name__)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: ``45 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _monitors(engine: Engine) -> dict[str, float]:

@@ -23,8 +23,8 @@ from vitad_med.data.case import Case
 from vitad_med.data.roster import UNKEYED, naming, patient_keys
 from vitad_med.data.splits import data_digest
 from vitad_med.digests import state_digest
+from vitad_med.durations import duration
 from vitad_med.engines.precision import Precision
-from vitad_med.engines.progress import duration
 from vitad_med.engines.proxy_task import Scorer
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.networks.proxy import ProxyNetwork

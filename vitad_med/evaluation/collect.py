@@ -20,7 +20,7 @@ from vitad_med import __version__
 from vitad_med.data.case import Case
 from vitad_med.data.image_io import resize
 from vitad_med.data.splits import data_digest
-from vitad_med.engines.progress import duration
+from vitad_med.durations import duration
 from vitad_med.errors import StorageError
 from vitad_med.evaluation.document import Document
 from vitad_med.evaluation.run import evaluate_predictions

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vitad_med.durations import duration
 from vitad_med.errors import ConfigError
 from vitad_med.experiments import tracking
 from vitad_med.experiments.lock import locked
@@ -126,10 +127,3 @@ def time_left(plan: Plan, steps: list[str], seconds: dict[str, list[float]]) -> 
         guessed |= own is None
         total += sum(own or known) / len(own or known)
     return f" about {duration(total)} left{' (a guess)' if guessed else ''}"
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min`` or ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from vitad_med.bundles.errors import plain_errors
+from vitad_med.bundles.metadata import read_metadata
 from vitad_med.bundles.strict import check_keys, declared_config
 from vitad_med.bundles.values import check_types
 from vitad_med.data.dicom.intended_use import IntendedUse
@@ -57,24 +57,6 @@ class ScoringBundle:
     backend: Mapping[str, Any]
     model_digest: str
     intended: IntendedUse
-
-
-def read_metadata(folder: str | Path) -> dict[str, Any]:
-    """``configs/metadata.json`` of a bundle.
-
-    Raises:
-        ConfigError: the folder is no bundle.
-    """
-    path = Path(folder) / "configs" / "metadata.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"--bundle '{folder}' has no configs/metadata.json: give e.g. bundles/attn_synth") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"'{path}' cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"'{path}' holds no JSON object")
-    return content
 
 
 def load_bundle(folder: str | Path, overrides: Mapping[str, Any] | None = None) -> ScoringBundle:

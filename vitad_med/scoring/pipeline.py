@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vitad_med.data.dicom.triage import Aside
 from vitad_med.data.intensity import to_unit_range
-from vitad_med.engines.progress import duration
+from vitad_med.durations import duration
 from vitad_med.errors import DataError
 from vitad_med.findings.finding import Finding
 from vitad_med.scoring.backends.base import Backend

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vitad_med.bundles.metadata import read_metadata
 from vitad_med.data.worklist import Item, build_worklist
 from vitad_med.durable import write_file
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.findings.finding import Provenance
 from vitad_med.predictions.journal import Journal, journal_text, with_digests
 from vitad_med.scoring.backends import Backend, open_backend
-from vitad_med.scoring.bundle import ScoringBundle, load_bundle, read_metadata
+from vitad_med.scoring.bundle import ScoringBundle, load_bundle
 from vitad_med.scoring.image_task import DICOM, Decoding, Outputs, Source
 from vitad_med.scoring.judgement import Judgement, judgement_of
 from vitad_med.scoring.page import Account, page_of

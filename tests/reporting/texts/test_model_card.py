@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from vitad_med.errors import DataError
+from vitad_med.bundles.metadata import read_metadata
 from vitad_med.reporting.document.wording import threshold_text
 from vitad_med.reporting.texts.markdown import escape
-from vitad_med.reporting.texts.model_card import model_card, read_metadata, write_model_card
+from vitad_med.reporting.texts.model_card import model_card, write_model_card
 
 Samples = dict[str, Callable[[], dict[str, Any]]]
 SECTIONS = [
@@ -32,7 +32,7 @@ SECTIONS = [
 
 @pytest.fixture(scope="session")
 def metadata(repo_root: Path) -> dict[str, Any]:
-    return read_metadata(repo_root / "bundles" / "attn_synth" / "configs" / "metadata.json")
+    return read_metadata(repo_root / "bundles" / "attn_synth")
 
 
 def html(text: str) -> str:
@@ -140,9 +140,3 @@ def test_the_same_report_gives_the_same_bytes(samples: Samples, metadata: dict, 
     write_model_card(tmp_path / "a.md", samples["full"](), metadata)
     write_model_card(tmp_path / "b.md", samples["full"](), json.loads(json.dumps(metadata)))
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
-
-
-def test_metadata_that_are_no_object_are_named(tmp_path: Path) -> None:
-    (tmp_path / "metadata.json").write_text("[]")
-    with pytest.raises(DataError, match=r"metadata\.json must hold an object"):
-        read_metadata(tmp_path / "metadata.json")

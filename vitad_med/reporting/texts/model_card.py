@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vitad_med.errors import DataError
 from vitad_med.evaluation.files import write_text
 from vitad_med.reporting.document.document import ALL
-from vitad_med.reporting.document.typed_json import read_json
 from vitad_med.reporting.document.types import Report, ReportCohort
 from vitad_med.reporting.document.wording import (
     METRIC_NAMES,
@@ -42,18 +40,6 @@ _STEPS = {
     "calibration": "normal, set the threshold",
     "check": "normal, checked the threshold",
 }
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Content of a bundle's ``metadata.json``.
-
-    Raises:
-        DataError: the file is missing, or no JSON object.
-    """
-    content = read_json(path, "name the metadata.json of the evaluated bundle, or leave it out")
-    if not isinstance(content, dict):
-        raise DataError(f"{path} must hold an object with keys; name the metadata.json of a bundle.")
-    return content
 
 
 def model_card(report: Report, metadata: dict[str, Any] | None = None) -> str:
