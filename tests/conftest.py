@@ -23,6 +23,7 @@ import torch
 from hypothesis import settings
 
 import vitad_med  # noqa: F401 - before any test imports timm: see _torchvision_cpu.py
+from tests.warm import Warm
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
@@ -51,6 +52,14 @@ def seeded() -> Iterator[None]:
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports half of torch's compiler
         torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Runs command lines without the seconds that their imports take."""
+    server = Warm({"OMP_NUM_THREADS": str(MAX_THREADS), **os.environ, "PYTHONWARNINGS": "ignore"})
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

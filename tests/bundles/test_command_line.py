@@ -1,12 +1,10 @@
 """`python -m monai.bundle run`, unchanged: exit statuses, one sentence, nothing written.
 
-Importing MONAI takes seconds, so one interpreter imports it, and a forked copy of it runs each command line through
-MONAI's own `__main__`. The run that Ctrl-C ends is a process of its own.
+The run that Ctrl-C ends is a process of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -16,26 +14,9 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE_S = 600  # seconds of work on a free core; a busy machine may take long
-CONFIG = "bundles/tiny/configs/train.json"
-FORKING = """
-import gc, json, os, runpy, sys
-import monai.bundle.scripts, monai.engines, vitad_med.bundles
+from tests.warm import Warm
 
-gc.freeze()  # spares every copy the collection of all that was imported when it ends, which is most of its time
-for number, (folder, arguments) in enumerate(json.loads(sys.argv[1])):
-    child = os.fork()
-    if child == 0:
-        os.chdir(folder)
-        os.dup2(os.open("stdout", os.O_WRONLY | os.O_CREAT), 1)
-        os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT), 2)
-        sys.argv = ["monai.bundle", *arguments]
-        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
-        sys.exit(0)
-    _, status = os.waitpid(child, 0)
-    with open(os.path.join(folder, "status"), "w") as file:
-        file.write(str(os.waitstatus_to_exitcode(status)))
-"""
+CONFIG = "bundles/tiny/configs/train.json"
 # name: (arguments after `run`, exit status, what the last line on stderr holds)
 COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "right": (["--config_file", CONFIG, "--epochs", "4"], 0, ""),
@@ -55,35 +36,25 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+Outcomes = dict[str, tuple[int, str, str, list[str]]]
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str, list[str]]]:
+def outcomes(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """Exit status, stdout, stderr and the files left behind of each of COMMANDS."""
     base = tmp_path_factory.mktemp("commands")
-    jobs = []
+    given = {"bundles", "mvtec.json", "arguments.json"}
+    found = {}
     for name, (arguments, _, _) in COMMANDS.items():
         folder = base / name
         (folder / "bundles/tiny/configs").mkdir(parents=True)
         (folder / CONFIG).write_text(json.dumps(tiny_config()))
         (folder / "mvtec.json").write_text(json.dumps({"category": "screw", "catgory": "screw"}))
         (folder / "arguments.json").write_text(json.dumps({"config_file": CONFIG, "sed": 3}))
-        jobs.append([str(folder), ["run", *arguments]])
-    command = [sys.executable, "-c", FORKING, json.dumps(jobs)]
-    with subprocess.Popen(command, env=environment(), cwd=base, start_new_session=True) as process:
-        try:
-            assert process.wait(timeout=PATIENCE_S) == 0
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    given = {"bundles", "mvtec.json", "arguments.json", "stdout", "stderr", "status"}
-    return {
-        name: (
-            int((base / name / "status").read_text()),
-            (base / name / "stdout").read_text(),
-            (base / name / "stderr").read_text(),
-            sorted({path.name for path in (base / name).iterdir()} - given),
-        )
-        for name in COMMANDS
-    }
+        done = warm.run([sys.executable, "-m", "monai.bundle", "run", *arguments], folder, environment())
+        left = sorted({path.name for path in folder.iterdir()} - given)
+        found[name] = (done.returncode, done.stdout, done.stderr, left)
+    return found
 
 
 def tiny_config() -> dict[str, object]:
@@ -103,7 +74,7 @@ def tiny_config() -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_exit_status_and_last_line(outcomes: dict[str, tuple[int, str, str, list[str]]], name: str) -> None:
+def test_exit_status_and_last_line(outcomes: Outcomes, name: str) -> None:
     _, wanted_status, part = COMMANDS[name]
     status, stdout, stderr, left = outcomes[name]
     assert status == wanted_status, stderr
@@ -122,7 +93,7 @@ def test_exit_status_and_last_line(outcomes: dict[str, tuple[int, str, str, list
         assert part in stderr
 
 
-def test_an_override_reaches_the_run(outcomes: dict[str, tuple[int, str, str, list[str]]]) -> None:
+def test_an_override_reaches_the_run(outcomes: Outcomes) -> None:
     assert "epochs 4" in outcomes["right"][1]
 
 
@@ -138,7 +109,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
         try:
             assert any("training" in line for line in process.stdout)
             process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=PATIENCE_S)
+            _, stderr = process.communicate(timeout=600)
         finally:
             process.kill()
     assert process.returncode == 130

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.make_dx import make_folder
+from tests.warm import Warm
 from vitad_med.cli import main
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.site.folder import VARIABLE
@@ -34,10 +34,10 @@ def files(nih_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_from_another_folder_with_a_table_and_files(files: Path, bundle: str, tmp_path: Path) -> None:
+def test_from_another_folder_with_a_table_and_files(files: Path, bundle: str, tmp_path: Path, warm: Warm) -> None:
     command = [sys.executable, "-m", "vitad_med.cli", "score", str(files), "--bundle", bundle, "--out", "out"]
     command += ["--workers", "1", "--outputs", "report,parquet"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, env=os.environ)
+    done = warm.run(command, tmp_path, os.environ, 240)
     assert done.returncode == 0, done.stderr
     assert "2 of 3 files scored" in done.stdout
     assert "set aside: 1 unreadable" in done.stdout

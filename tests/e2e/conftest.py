@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import Warm
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "attn_synth"
 # Small enough for seconds on two cores; everything else is the bundle's own default.
@@ -33,9 +35,13 @@ def environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": "2", **kept, "PYTHONWARNINGS": "ignore"}
 
 
-def ended(words: list[str], cwd: Path, environ: dict[str, str], status: int) -> subprocess.CompletedProcess[str]:
-    """Run to the end; a mistake is told without a traceback."""
-    done = subprocess.run(words, cwd=cwd, env=environ, capture_output=True, text=True, timeout=900)
+def run_cold(words: list[str], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A process of its own, imports and all."""
+    return subprocess.run(words, cwd=cwd, env=environ, capture_output=True, text=True, timeout=900)
+
+
+def checked(done: subprocess.CompletedProcess[str], status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Ended as it must; a mistake is told without a traceback."""
     assert done.returncode == status, done.stdout[-3000:] + done.stderr[-3000:]
     if status == 2:
         assert "Traceback" not in done.stderr
@@ -49,13 +55,13 @@ def bundle_command() -> Callable[..., list[str]]:
 
 
 @pytest.fixture(scope="session")
-def bundle_run() -> Run:
+def bundle_run(warm: Warm) -> Run:
     """Run a config of a bundle; ``cwd`` is where, ``status`` how it must end: a mistake in one sentence is 2."""
 
     def run(
         config: str | list[str], *options: str, cwd: Path, bundle: Path = BUNDLE, status: int = 0
     ) -> subprocess.CompletedProcess[str]:
-        return ended(command(config, *options, bundle=bundle), cwd, environment(), status)
+        return checked(warm.run(command(config, *options, bundle=bundle), cwd, environment()), status)
 
     return run
 
@@ -70,14 +76,15 @@ def bundle_processes() -> Run:
         configs = [f"{what}.json", f"multi_gpu_{what}.json"]
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
         words = [*launch, *command(configs, "--device", "cpu", *options, bundle=bundle)[1:]]
-        return ended(words, cwd, {**environment(), "OMP_NUM_THREADS": "1"}, status=0)
+        return checked(run_cold(words, cwd, {**environment(), "OMP_NUM_THREADS": "1"}))
 
     return run
 
 
 @pytest.fixture(scope="session")
-def trained(bundle_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder of two epochs on the embedded radiographs, run from a folder that is not the repository."""
     folder = tmp_path_factory.mktemp("trained")
-    bundle_run("train.json", *SMALL, "--epochs", "2", "--output_dir", str(folder / "out"), cwd=folder)
+    words = command("train.json", *SMALL, "--epochs", "2", "--output_dir", str(folder / "out"))
+    checked(run_cold(words, folder, environment()))
     return folder / "out"

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.warm import Warm
+
 TINY = ("--image_size", "32", "--source_size", "32", "--multicrop#local_size", "32", "--tracking_uri", "none")
 
 
@@ -27,7 +29,7 @@ def start(command: list[str], cwd: Path, file_limit: int | None = None) -> subpr
     )
 
 
-def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(bundle_command, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(bundle_command, tmp_path: Path, warm: Warm) -> None:
     out = tmp_path / "out"
     command = bundle_command("train.json", *TINY, "--epochs", "3", "--output_dir", str(out))
     process = start(command, tmp_path)
@@ -39,16 +41,16 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(bundle_command
     assert process.returncode == 130, errors[-2000:]
     assert "Traceback" not in errors
     assert not (out / "model.pt").exists()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    again = warm.run(command, tmp_path, os.environ)
     assert again.returncode == 0, again.stderr[-2000:]
     assert "resuming after epoch" in again.stdout
     assert (out / "model.pt").is_file()
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(bundle_command, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_checkpoint_before(bundle_command, tmp_path: Path, warm: Warm) -> None:
     out = tmp_path / "out"
     options = (*TINY, "--output_dir", str(out))
-    assert start(bundle_command("train.json", *options, "--epochs", "1"), tmp_path).wait(600) == 0
+    assert warm.run(bundle_command("train.json", *options, "--epochs", "1"), tmp_path, os.environ).returncode == 0
     before = (out / "training.ckpt").read_bytes()
     process = start(
         bundle_command("train.json", *options, "--epochs", "2", "--resume", "False"), tmp_path, file_limit=2_000_000
@@ -62,7 +64,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(bundle_command, tmp_path: Path)
     assert not list(out.glob(".training.ckpt*"))
 
 
-def test_an_all_black_training_image_is_named(bundle_command, nih_mini: Path, tmp_path: Path) -> None:
+def test_an_all_black_training_image_is_named(bundle_command, nih_mini: Path, tmp_path: Path, warm: Warm) -> None:
     dataset = tmp_path / "data"
     (dataset / "images").mkdir(parents=True)
     for path in nih_mini.iterdir():
@@ -74,7 +76,7 @@ def test_an_all_black_training_image_is_named(bundle_command, nih_mini: Path, tm
     damaged = next((dataset / "images").glob(f"{name}.*"))
     Image.fromarray(np.zeros((256, 256), np.uint8)).save(damaged)
     command = bundle_command("train.json", *TINY, "--dataset_dir", str(dataset), "--output_dir", str(tmp_path / "out"))
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = warm.run(command, tmp_path, os.environ)
     assert done.returncode == 2
     assert name in done.stderr
     assert "Traceback" not in done.stderr

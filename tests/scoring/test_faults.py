@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import Warm
 from vitad_med.durable import FAULT
 
 MOMENTS = 10
@@ -24,7 +25,8 @@ Tree = Callable[[Path], dict[str, bytes]]
 class Runner:
     """`vitad-med score` as a process group of its own."""
 
-    def __init__(self, ward: Path, repo_root: Path) -> None:
+    def __init__(self, warm: Warm, ward: Path, repo_root: Path) -> None:
+        self.warm = warm
         self.command = [sys.executable, "-m", "vitad_med.cli", "score", str(ward)]
         self.command += ["--bundle", str(repo_root / "bundles" / "attn_synth"), "--batch_size", "2", "--workers", "2"]
         self.command += ["--outputs", "worklist,parquet,report,maps,sc,sr"]
@@ -36,22 +38,14 @@ class Runner:
         if steps is not None:
             counter.write_bytes(b"x" * steps)
             environment[FAULT] = str(counter)
-        done = subprocess.run(
-            [*self.command, "--out", str(out), *options],
-            env=environment,
-            start_new_session=True,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = self.warm.run([*self.command, "--out", str(out), *options], out.parent, environment, 300)
         taken = 0 if steps is None else steps - counter.stat().st_size
         return done.returncode, taken, done.stderr
 
 
 @pytest.mark.slow
-def test_kill_at_ten_seeded_moments(ward: Path, repo_root: Path, tmp_path: Path, tree: Tree) -> None:
-    run = Runner(ward, repo_root)
+def test_kill_at_ten_seeded_moments(warm: Warm, ward: Path, repo_root: Path, tmp_path: Path, tree: Tree) -> None:
+    run = Runner(warm, ward, repo_root)
     status, steps, said = run(tmp_path / "whole", steps=MANY)
     assert status == 0, said
     whole = tree(tmp_path / "whole")
@@ -68,9 +62,9 @@ def test_kill_at_ten_seeded_moments(ward: Path, repo_root: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_killed_again_and_again(ward: Path, repo_root: Path, tmp_path: Path, tree: Tree) -> None:
+def test_killed_again_and_again(warm: Warm, ward: Path, repo_root: Path, tmp_path: Path, tree: Tree) -> None:
     """A run that never gets further than a few steps at a time arrives too."""
-    run = Runner(ward, repo_root)
+    run = Runner(warm, ward, repo_root)
     _, steps, _ = run(tmp_path / "whole", steps=MANY)
     out, tries = tmp_path / "stubborn", 0
     status = -9
@@ -85,10 +79,10 @@ def test_killed_again_and_again(ward: Path, repo_root: Path, tmp_path: Path, tre
 
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_more_room_lets_it_go_on(
-    ward: Path, repo_root: Path, tmp_path: Path, tree: Tree
+    warm: Warm, ward: Path, repo_root: Path, tmp_path: Path, tree: Tree
 ) -> None:
     """On a disk of its own, a file system in memory that only this process group sees."""
-    run = Runner(ward, repo_root)
+    run = Runner(warm, ward, repo_root)
     assert run(tmp_path / "whole")[0] == 0
     size = sum(len(content) for content in tree(tmp_path / "whole").values())
     out = tmp_path / "small"
@@ -116,8 +110,8 @@ def test_a_full_disk_stops_the_run_and_more_room_lets_it_go_on(
 
 
 @pytest.mark.slow
-def test_a_folder_that_cannot_be_written_is_a_sentence(ward: Path, repo_root: Path) -> None:
-    run = Runner(ward, repo_root)
+def test_a_folder_that_cannot_be_written_is_a_sentence(warm: Warm, ward: Path, repo_root: Path) -> None:
+    run = Runner(warm, ward, repo_root)
     # Not even root can write there.
     done = subprocess.run([*run.command, "--out", "/proc/vitad_med"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.dataset import Dataset
 
 from scripts.make_dx import make_folder
+from tests.warm import Warm
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.scoring.run import Scored
 from vitad_med.scoring.settings import OUTPUTS
@@ -101,7 +101,9 @@ def test_no_byte_outside_the_dicom_objects_holds_a_canary(
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_the_command_says_nothing_of_patients(aviary: Path, repo_root: Path, tmp_path: Path, engine: str) -> None:
+def test_the_command_says_nothing_of_patients(
+    aviary: Path, repo_root: Path, tmp_path: Path, warm: Warm, engine: str
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "vitad_med.cli", "score", str(aviary), "--out", str(out), "--workers", "1"]
     command += [
@@ -113,13 +115,11 @@ def test_the_command_says_nothing_of_patients(aviary: Path, repo_root: Path, tmp
     command += ["--engine", engine, "--deidentify"]
     # The folder of Ray's own logs: a short name, since sockets in it may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as rays:
-        done = subprocess.run(
-            command, capture_output=True, timeout=300, check=False, env={**os.environ, "RAY_TMPDIR": rays}
-        )
+        done = warm.run(command, tmp_path, {**os.environ, "RAY_TMPDIR": rays}, 300)
         assert done.returncode == 0, done.stderr
         assert bool(list(Path(rays).rglob("*.log"))) == (engine == "ray")
         assert found_in(Path(rays)) == []
-    assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
+    assert [secret for secret in SECRETS if secret in (done.stdout + done.stderr).encode()] == []
     assert (out / "dicom").is_dir()
     # With --deidentify the DICOM objects are searched too.
     assert found_in(out) == []
