@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -79,16 +79,15 @@ def calibrate_predictions(
         repeated = {normal[position] for position in copies([predictions.cases[index] for index in normal]).tolist()}
         if repeated:
             names = tuple(predictions.cases[index].case_id for index in sorted(repeated))
-            remarks.append(Remark(f"{_images(len(repeated))} left out: the same picture is there already.", names))
+            remarks.append(copies_remark(names))
         normal = [index for index in normal if index not in repeated]
     cases = [predictions.cases[index] for index in normal]
-    if not patients_known(cases):
-        remarks.append(Remark(_UNKNOWN_PATIENTS))
+    remarks += patient_remarks(cases)
     intensities: dict[str, NDArray[np.float64]] = {}
     if pictures:
         thumbnails = np.empty((len(normal), THUMBNAIL, THUMBNAIL), dtype=np.float32)
         intensities = intensity_table(_pictures(predictions, normal, thumbnails))
-        remarks += _unlike_remarks(cases, intensities, thumbnails)
+        remarks += unlike_remarks([case.case_id for case in cases], intensities, thumbnails)
     else:
         remarks.append(Remark("The run has no pictures, so a later drift of intensities cannot be seen."))
     calibration = build_calibration(
@@ -127,16 +126,32 @@ def _pictures(
         yield picture
 
 
-def _unlike_remarks(
-    cases: list[Case], intensities: dict[str, NDArray[np.float64]], thumbnails: NDArray[np.float32]
+def patient_remarks(cases: Sequence[Case]) -> list[Remark]:
+    """That nothing says which images belong to one patient, where nothing does."""
+    return [] if patients_known(cases) else [Remark(_UNKNOWN_PATIENTS)]
+
+
+def copies_remark(names: tuple[str, ...]) -> Remark:
+    """About images that are left out because another has their pixels."""
+    return Remark(f"{_images(len(names))} left out: the same picture is there already.", names)
+
+
+def unlike_remarks(
+    names: Sequence[str], intensities: Mapping[str, NDArray[np.float64]], thumbnails: NDArray[np.float32]
 ) -> list[Remark]:
+    """About images that look unlike the others.
+
+    Args:
+        names: of N images.
+        intensities, thumbnails: see :func:`~vitad_med.calibration.image_set.unlike`.
+    """
     remarks = []
     for what, rows in unlike(intensities, thumbnails).items():
-        names = tuple(cases[row].case_id for row in rows.tolist())
-        subject = "1 image differs" if len(names) == 1 else f"{len(names)} images differ"
+        names_of = tuple(names[row] for row in rows.tolist())
+        subject = "1 image differs" if len(names_of) == 1 else f"{len(names_of)} images differ"
         text = f"{subject} strongly from the others in {what}"
         hint = ", perhaps a negative or another view" if what == "layout" else ""
-        remarks.append(Remark(f"{text}{hint}: have a look before you trust this calibration.", names))
+        remarks.append(Remark(f"{text}{hint}: have a look before you trust this calibration.", names_of))
     return remarks
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from vitad_med.cli.bundle_run import bundle_config, given_keys, run_quietly
 from vitad_med.cli.exit_codes import EPILOG, OK
+from vitad_med.cli.score import tell
 from vitad_med.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:  # the modules behind these take seconds to import; --help does not wait for them
@@ -31,13 +32,16 @@ SECTIONS = {
     "mvtec": ("val", "test"),
 }
 # Options that say how to score images; a finished run was scored already.
-SCORING = ("bundle", "data", "section", "device", "backend", "exported", "weights", "set")
+SCORING = ("bundle", "data", "section", "device", "backend", "exported", "weights", "window", "set")
 
 DESCRIPTION = """\
 Find the score above which an image is flagged, from normal images alone, so that
 a stated share of the normal images of new patients is flagged. FOLDER holds the
 site's own normal images (a folder a patient), which the bundle scores; or it is
 the output of an evaluation, whose normal images are used.
+
+DICOM files (--data dicom) are scored as `vitad-med score` scores them, and those
+outside of what the bundle is meant for are left out, since it does not judge them.
 
 One image a patient is drawn. Part of the patients is held out and checks the
 rate. The file holds sorted scores and intensity statistics, no names; it is bound
@@ -46,6 +50,7 @@ refuses it for any other. docs/calibration.md says what it promises."""
 
 EXAMPLES = """\
 examples:
+  vitad-med calibrate /data/our_normals --data dicom --bundle bundles/attn_synth --out site.json
   vitad-med calibrate /data/our_normals --bundle bundles/attn_synth
   vitad-med calibrate /data/our_normals --bundle bundles/attn_synth --fpr 0.05 --out site.json
   vitad-med calibrate outputs/nih --fpr 0.05
@@ -84,6 +89,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: the bundle's)")
     parser.add_argument("--backend", choices=("torch", "onnx", "openvino"), help="as in the runs to be judged")
     parser.add_argument("--exported", metavar="FILE", help="what `vitad-med export` wrote (default: in the bundle)")
+    parser.add_argument("--window", metavar="NAME", help="of DICOM files, as in the runs to be judged (default: first)")
     parser.add_argument("--weights", metavar="FILE", help="model.pt of a training (default: the bundle's)")
     parser.add_argument(
         "--set",
@@ -105,26 +111,55 @@ def run(options: argparse.Namespace) -> int:
     from vitad_med.calibration.run import calibrate_predictions
 
     folder = Path(options.folder).expanduser()
+    asked = {"false_positive_rate": options.fpr, "check_fraction": options.check_fraction, "seed": options.seed}
     # Maps and pictures of the images lie here while they are needed, and for this user alone.
     with tempfile.TemporaryDirectory(prefix="vitad_med_") as scratch:
-        calibration, remarks = calibrate_predictions(
-            _predictions(options, folder, Path(scratch)),
-            false_positive_rate=options.fpr,
-            check_fraction=options.check_fraction,
-            seed=options.seed,
-        )
+        if _data(options) == "dicom" and not _finished(folder):
+            calibration, remarks = _calibrate_dicom(options, folder, Path(scratch), asked)
+        else:
+            calibration, remarks = calibrate_predictions(_predictions(options, folder, Path(scratch)), **asked)
     write_calibration(options.out, calibration)
     _print(calibration, [*remarks, _overlap(options)], options)
     return OK
 
 
+def _calibrate_dicom(
+    options: argparse.Namespace, folder: Path, scratch: Path, asked: dict[str, Any]
+) -> tuple[Calibration, list[Remark]]:
+    """By the run that `vitad-med score` makes."""
+    from vitad_med.scoring.calibrating import calibrate_folder
+    from vitad_med.scoring.settings import ScoreSettings
+
+    if options.bundle is None:
+        raise ConfigError(f"{folder} is no finished run: give --bundle, the bundle that scores its images.")
+    given = {key: getattr(options, key) for key in ("device", "weights") if getattr(options, key) is not None}
+    settings = ScoreSettings(
+        source=folder,
+        bundle=Path(options.bundle),
+        out=scratch / "scored",
+        outputs=("worklist",),
+        backend=options.backend or "torch",
+        exported=None if options.exported is None else Path(options.exported).expanduser(),
+        overrides={**given, **given_keys(options.set or [], given)},
+        window=options.window or "first",
+    )
+    return calibrate_folder(settings, held_out=_section(options) == "val", tell=tell, **asked)
+
+
+def _finished(folder: Path) -> list[Path]:
+    """Where the predictions of a finished run lie, if FOLDER is one."""
+    from vitad_med.predictions.layout import FOLDER, TABLE
+
+    return [place for place in (folder / FOLDER, folder) if (place / TABLE).is_file()]
+
+
 def _predictions(options: argparse.Namespace, folder: Path, scratch: Path) -> Predictions:
     """The finished run that FOLDER is, or that the bundle makes of the images in it."""
     from vitad_med.predictions.journal import read_journal
-    from vitad_med.predictions.layout import FOLDER, JOURNAL, TABLE
+    from vitad_med.predictions.layout import FOLDER, JOURNAL
     from vitad_med.predictions.reader import read_predictions
 
-    places = [place for place in (folder / FOLDER, folder) if (place / TABLE).is_file()]
+    places = _finished(folder)
     given = [name for name in SCORING if getattr(options, name) is not None]
     if places and given:
         raise ConfigError(f"--{given[0]} says how to score images, but {folder} is a finished run: leave it out.")
@@ -145,6 +180,8 @@ def _score(options: argparse.Namespace, folder: Path, output_dir: Path) -> None:
         raise ConfigError(f"{folder} is no finished run: give --bundle, the bundle that scores its images.")
     config = bundle_config(options.bundle, "evaluate.json")
     data, section = _data(options), _section(options)
+    if options.window is not None:
+        raise ConfigError(f"--window {options.window} is for DICOM files: give --data dicom, or leave it out.")
     overrides: dict[str, Any] = {
         "data": data,
         "dataset_dir": str(folder.resolve()),

@@ -126,12 +126,13 @@ def run(options: argparse.Namespace) -> int:
     from vitad_med.scoring.run import score_folder
 
     settings = settings_of(options, Path(options.folder), Path(options.out), options.resume)
-    scored = score_folder(settings, tell=_tell)
+    scored = score_folder(settings, tell=tell)
     _print(scored)
     return OK
 
 
-def _tell(sentence: str) -> None:
+def tell(sentence: str) -> None:
+    """A sentence about the run, on stderr."""
     print(sentence, file=sys.stderr, flush=True)
 
 

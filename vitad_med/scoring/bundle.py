@@ -38,6 +38,7 @@ class ScoringBundle:
         device: of the network.
         channels, image_size: of the images that the inferer takes, as an evaluation reads them.
         score_rule: what the image score is, in words.
+        val_fraction, split_seed: which patients a training with them holds out.
         pipeline: settings that change scores, plain values, as in a run's journal.
         backend: what computes the scores, as in a run's journal.
         model_digest: SHA-256 of the weights.
@@ -53,6 +54,8 @@ class ScoringBundle:
     channels: int
     image_size: int
     score_rule: str
+    val_fraction: float
+    split_seed: int
     pipeline: Mapping[str, Any]
     backend: Mapping[str, Any]
     model_digest: str
@@ -93,7 +96,7 @@ def load_bundle(folder: str | Path, overrides: Mapping[str, Any] | None = None) 
     )
 
 
-_PLAIN = ("channels", "image_size", "score_rule")
+_PLAIN = ("channels", "image_size", "score_rule", "val_fraction", "split_seed")
 
 
 def _parser(root: Path, overrides: Mapping[str, Any]) -> ConfigParser:

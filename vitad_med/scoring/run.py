@@ -102,7 +102,7 @@ class Session:
                 "an --out outside of it"
             )
         self.tell(f"looking at the files of the folder for {self.bundle.name}")
-        items = build_worklist(source, self.bundle.intended, self._processes())
+        items = build_worklist(source, self.bundle.intended, self.processes())
         state = RunState(out)
         with state.locked():
             return self._score(items, out, state, resume)
@@ -182,9 +182,10 @@ class Session:
 
             yield from run_on_ray(self.settings, pipeline, remaining)
             return
-        yield from pipeline.run(remaining, self._processes())
+        yield from pipeline.run(remaining, self.processes())
 
-    def _processes(self) -> Workers:
+    def processes(self) -> Workers:
+        """What decodes and writes; started when it is first needed."""
         if self._workers is None:
             count = self.settings.workers
             self._workers = Workers(max(1, _cpus() - 1) if count is None else count)
