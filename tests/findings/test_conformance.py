@@ -44,6 +44,22 @@ def lossy(dataset: FileDataset) -> None:
     dataset.LossyImageCompressionMethod = ["ISO_10918_1", "ISO_10918_1"]
 
 
+def lossy_unsaid(dataset: FileDataset) -> None:
+    """JPEG baseline whose header does not say that it lost anything."""
+    lossy(dataset)
+    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        delattr(dataset, keyword)
+
+
+def oblong(dataset: FileDataset) -> None:
+    dataset.ImagerPixelSpacing = [0.2, 0.4]
+
+
+def oblong_by_ratio(dataset: FileDataset) -> None:
+    del dataset.ImagerPixelSpacing
+    dataset.PixelAspectRatio = [1, 2]
+
+
 def without_spacing(dataset: FileDataset) -> None:
     del dataset.ImagerPixelSpacing
 
@@ -65,6 +81,9 @@ SOURCES: dict[str, Callable[[FileDataset], None]] = {
     "CR": lambda dataset: as_class(dataset, CR),
     "SC": lambda dataset: as_class(dataset, SECONDARY_CAPTURE),
     "lossy JPEG": lossy,
+    "lossy JPEG, unsaid": lossy_unsaid,
+    "oblong pixels": oblong,
+    "oblong pixels by their ratio": oblong_by_ratio,
     "no spacing": without_spacing,
     "calibrated": calibrated,
     "no orientation, window or compression": forgetful,

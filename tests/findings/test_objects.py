@@ -13,7 +13,10 @@ import numpy as np
 import pydicom
 import pytest
 from matplotlib.path import Path as Outline
+from PIL import Image
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 from scipy import ndimage
 
 from scripts.make_dx import make_dx
@@ -316,6 +319,67 @@ def test_a_spacing_is_passed_on_only_if_it_is_calibrated(
     made = read(make_objects(write(calibrate), flagged, provenance, ["sc"], picture=picture))["sc"]
     assert made.PixelSpacing == [0.5, 0.25]
     assert made.PixelSpacingCalibrationType == "GEOMETRY"
+
+
+@pytest.mark.parametrize("kind", ["GEOMETRY", "uncalibrated", "detector", "ratio"])
+def test_pixels_that_are_no_squares_are_shown_as_they_are(
+    write, flagged: Finding, provenance: Provenance, picture: np.ndarray, kind: str
+) -> None:
+    def change(dataset: FileDataset) -> None:
+        del dataset.ImagerPixelSpacing
+        if kind == "detector":
+            dataset.ImagerPixelSpacing = [0.2, 0.4]
+        elif kind == "ratio":
+            dataset.PixelAspectRatio = [1, 2]
+        else:
+            dataset.PixelSpacing = [0.2, 0.4]
+        if kind == "GEOMETRY":
+            dataset.PixelSpacingCalibrationType = kind
+
+    made = read(make_objects(write(change), flagged, provenance, ["gsps", "sc", "seg"], picture=picture))
+    (area,) = made["gsps"].DisplayedAreaSelectionSequence
+    assert area.PresentationPixelAspectRatio == [1, 2]
+    assert made["seg"].PixelAspectRatio == [1, 2]
+    assert made["sc"].get("PixelAspectRatio") == (None if kind == "GEOMETRY" else [1, 2])
+    assert made["sc"].get("PixelSpacing") == ([0.2, 0.4] if kind == "GEOMETRY" else None)
+
+
+def test_square_pixels_have_no_ratio(write, flagged: Finding, provenance: Provenance, picture: np.ndarray) -> None:
+    path = write(lambda dataset: setattr(dataset, "ImagerPixelSpacing", [0.2, 0.2]))
+    files = read(make_objects(path, flagged, provenance, ["gsps", "sc", "seg"], picture=picture))
+    assert files["gsps"].DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [1, 1]
+    assert "PixelAspectRatio" not in files["sc"]
+    assert "PixelAspectRatio" not in files["seg"]
+
+
+def test_an_encoding_that_loses_is_told_though_the_header_does_not(
+    write, flagged: Finding, provenance: Provenance, picture: np.ndarray
+) -> None:
+    def change(dataset: FileDataset) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray((dataset.pixel_array >> 4).astype(np.uint8)).save(buffer, format="JPEG", quality=80)
+        dataset.PixelData = encapsulate([buffer.getvalue()])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.LossyImageCompression = "00"
+
+    path = write(change)
+    for kind, dataset in read(make_objects(path, flagged, provenance, ["sc", "seg"], picture=picture)).items():
+        assert dataset.LossyImageCompression == "01", kind
+        assert dataset.LossyImageCompressionMethod == "ISO_10918_1"
+        assert float(dataset.LossyImageCompressionRatio) == pytest.approx(240 * 160 / path.stat().st_size, rel=0.01)
+
+
+def test_a_region_inside_the_box_of_another_stays(write, provenance: Provenance, picture: np.ndarray) -> None:
+    """An angle whose box holds a second region: neither erases the other."""
+    grid = hot(slice(4, 24), slice(4, 8)) + 0
+    grid[20:24, 4:28] = 0.9
+    grid[6:10, 16:20] = 0.9
+    finding = Finding(0.9, grid, 0.01, 0.5, True)
+    made = read(make_objects(write(), finding, provenance, ["seg", "sr"], picture=picture, region_share=0.3))
+    _, count = ndimage.label(made["seg"].pixel_array)
+    assert count == 2
 
 
 def test_a_picture_that_is_not_the_radiographs_is_refused(

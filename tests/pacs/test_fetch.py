@@ -24,6 +24,8 @@ def test_dates(date: str) -> None:
         ({"studies": ("1.2",), "date": "20260101"}, "leave out"),
         ({"studies": ("1.2/../x",)}, "UID"),
         ({"date": "2026-01-01"}, "--date"),
+        ({"date": "20260230"}, "--date"),
+        ({"date": "20260131-20260101"}, "--date"),
         ({"filters": (("Statoin", "x"),)}, "--filter Statoin"),
     ],
 )

@@ -79,6 +79,18 @@ def test_one_study_of_several_and_a_filter(orthanc: Orthanc, make: Make, key: Si
     found = fetch(archive_of(orthanc), Query(filters=(("StudyInstanceUID", "2.25.502"),)), tmp_path / "b", key)
     assert [path.stem for path in (tmp_path / "b").iterdir()] == [key.name("image", uid(tmp_path / "dx" / "3.dcm"))]
     assert fetch(archive_of(orthanc), Query(date="19000101"), tmp_path / "c", key).studies == 0
+    found = fetch(archive_of(orthanc), Query(studies=("2.25.599", "2.25.502")), tmp_path / "d", key)
+    assert found.problems == [(key.name("study", "2.25.599"), "the archive has no such study")]
+    assert (found.studies, found.fetched) == (1, 1)
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_filters_with_wildcards(orthanc: Orthanc, make: Make, key: SiteKey, tmp_path: Path) -> None:
+    """Orthanc 1.10 takes the text of a query as it stands there; a space in it cannot but be escaped."""
+    orthanc.upload(*make(1, study="2.25.701", StudyDescription="THORAX IN BED"), *make(2, study="2.25.702"))
+    for number, pattern in enumerate(("THORAX*", "*BED", "THORAX?IN?BED")):
+        query = Query(filters=(("StudyDescription", pattern),))
+        assert fetch(archive_of(orthanc), query, tmp_path / str(number), key).studies == 1, pattern
 
 
 @pytest.mark.usefixtures("signed_in")

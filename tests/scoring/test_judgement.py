@@ -60,7 +60,7 @@ def test_a_calibrated_run(score: Score, calibration: Path, ward: Path, tmp_path:
         dataset = pydicom.dcmread(path)
         dataset.PatientAge = "005Y" if number == 0 else "093Y"
         dataset.save_as(children / path.name)
-    scored = score(source=children, calibration=calibration, outputs=("worklist", "sr"))
+    scored = score(source=children, calibration=calibration, outputs=("worklist", "report", "sr"))
     rows = list(csv.DictReader(io.StringIO((scored.out / "worklist.csv").read_text())))
     assert sorted(row["age"] for row in rows) == ["5", *["90"] * 6]
     threshold, reference = 0.75, np.arange(19) * 0.05
@@ -72,6 +72,9 @@ def test_a_calibrated_run(score: Score, calibration: Path, ward: Path, tmp_path:
         assert row["flagged"] == str(int(value > threshold))
         assert float(row["p_value"]) == pytest.approx((1 + np.sum(reference >= value)) / 20, rel=1e-5)
     assert {row["flagged"] for row in rows} == {"", "0", "1"}
+    page = (scored.out / "report.html").read_text()
+    assert "at most 20&nbsp;% are flagged too, on average" in page or "at most 20 % are flagged too, on average" in page
+    assert ("here it cannot be relied on, see Drift" in page) == ("Shifted against the calibration" in page)
 
 
 def test_a_calibration_of_another_model_is_refused(score: Score, calibration: Path, tmp_path: Path) -> None:

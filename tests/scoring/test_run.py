@@ -110,10 +110,35 @@ def test_a_run_stopped_between_batches_goes_on(score: Score, tmp_path: Path, tre
     for name in ("worklist.csv", "report.html", "run.json"):
         (out / name).unlink()
     resumed = score(out=out, resume=True, outputs=("worklist", "report"))
-    # The pictures of the first batch went with the page that was finished; a run that is really killed keeps them.
-    assert {k: v for k, v in tree(resumed.out).items() if k != "report.html"} == {
-        k: v for k, v in whole.items() if k != "report.html"
-    }
+    assert tree(resumed.out) == whole
+
+
+@pytest.mark.parametrize("what", ["gone", "cut"])
+def test_a_finished_run_whose_files_are_not_as_they_were_makes_them_again(score: Score, tree: Tree, what: str) -> None:
+    outputs = ("worklist", "report", "maps", "sr")
+    out = score(outputs=outputs).out
+    before = tree(out)
+    # Of the second batch of three, so that one is kept.
+    (second,) = [json.loads(line)["files"] for line in (out / "state" / "batches.jsonl").open()][1:2]
+    broken = out / next(place for place in sorted(second) if place.endswith(".dcm"))
+    if what == "gone":
+        broken.unlink()
+    else:
+        broken.write_bytes(b"junk")
+    (out / "report.html").unlink()
+    (out / "state" / "pictures" / "left_by_a_killed_run.jpg").write_bytes(b"")
+    assert tree(score(outputs=outputs, resume=True).out) == before
+    assert before[str(broken.relative_to(out))] != b"junk"
+
+
+def test_the_page_shows_the_highest_scores_after_a_resumption_too(score: Score) -> None:
+    out = score(thumbnails=3).out
+    page = (out / "report.html").read_bytes()
+    assert page.count(b"data:image/jpeg;base64") == 3
+    assert len(list((out / "state" / "pictures").iterdir())) == 6
+    (out / "report.html").unlink()
+    score(thumbnails=3, resume=True)
+    assert (out / "report.html").read_bytes() == page
 
 
 def test_a_folder_with_a_run_is_not_written_over(score: Score) -> None:
@@ -128,12 +153,27 @@ def test_a_folder_with_a_run_is_not_written_over(score: Score) -> None:
         ({"batch_size": 4}, "config_digest"),
         ({"outputs": ("worklist",)}, "outputs"),
         ({"window": "none"}, "config_digest"),
+        ({"region_share": 0.1}, "config_digest"),
+        ({"deidentify": True}, "config_digest"),
     ],
 )
 def test_a_resumed_run_has_the_settings_of_the_first(score: Score, change: dict[str, object], key: str) -> None:
     score()
     with pytest.raises(ConfigError, match=f"'{key}' was"):
         score(resume=True, **change)
+
+
+def test_what_the_bundle_is_meant_for_belongs_to_the_run(score: Score, repo_root: Path, tmp_path: Path) -> None:
+    """It decides on p-value and flag, so other words about it are another run with other UIDs."""
+    bundle = tmp_path / "attn_synth"
+    shutil.copytree(repo_root / "bundles" / "attn_synth", bundle)
+    score(bundle=bundle)
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["network_data_format"]["inputs"]["image"]["ages"]["youngest"] = 10
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(ConfigError, match="'config_digest' was"):
+        score(bundle=bundle, resume=True)
 
 
 def test_a_resumed_run_has_the_files_of_the_first(score: Score, ward: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from vitad_med.errors import DataError
 from vitad_med.findings.codes import SOURCE_IMAGE
-from vitad_med.findings.making import NOTICE, Making, to_bytes
+from vitad_med.findings.making import NOTICE, Making, copy_loss, to_bytes
 from vitad_med.findings.overlay import draw_overlay
 
 
@@ -49,12 +49,12 @@ def make_capture(making: Making, picture: NDArray[np.uint8], values: NDArray[np.
         f"that names no patient; {NOTICE}"
     )
     made.SourceImageSequence = _source_image(image)
-    for keyword in (
-        *("BurnedInAnnotation", "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
-        *("PixelSpacing", "PixelSpacingCalibrationType"),
-    ):
+    copy_loss(image, made)
+    for keyword in ("BurnedInAnnotation", "PixelSpacing", "PixelSpacingCalibrationType"):
         if keyword in image:
             made[keyword] = image[keyword]
+    if source.aspect is not None and "PixelSpacing" not in made:
+        made.PixelAspectRatio = list(source.aspect)
     if "PixelSpacingCalibrationType" in made:
         made.PixelSpacingCalibrationDescription = "As in the source image"
     return to_bytes(made, making)

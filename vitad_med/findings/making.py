@@ -76,6 +76,13 @@ class Making:
         }
 
 
+def copy_loss(image: Dataset, made: Dataset) -> None:
+    """What the radiograph says of lossy compression holds for what is drawn from it (PS3.3 C.7.6.1.1.5)."""
+    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if keyword in image:
+            made[keyword] = image[keyword]
+
+
 def to_bytes(made: Dataset, making: Making) -> bytes:
     """The file of an object, after patient, study and dates are put in place of the library's.
 

@@ -54,6 +54,9 @@ def make_presentation(making: Making, voi: Voi) -> bytes:
         **making.common("gsps"),
     )
     made.SoftcopyVOILUTSequence = [_item(voi)]
+    if making.source.aspect is not None:  # 1\1 would have viewers show pixels as squares that are none
+        for area in made.DisplayedAreaSelectionSequence:
+            area.PresentationPixelAspectRatio = list(making.source.aspect)
     return to_bytes(made, making)
 
 

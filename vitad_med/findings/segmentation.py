@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vitad_med.data.dicom.codes import MANUFACTURER
 from vitad_med.findings.codes import ABNORMAL, ARTIFICIAL_INTELLIGENCE
-from vitad_med.findings.making import NOTICE, Making, to_bytes
+from vitad_med.findings.making import NOTICE, Making, copy_loss, to_bytes
 
 LEVELS = 255
 
@@ -79,4 +79,8 @@ def _make(
         item.DimensionOrganizationUID = organization
     if "BurnedInAnnotation" in source.image:
         made.BurnedInAnnotation = source.image.BurnedInAnnotation
+    if source.image.get("LossyImageCompression") == "01":
+        copy_loss(source.image, made)
+    if source.aspect is not None:
+        made.PixelAspectRatio = list(source.aspect)
     return to_bytes(made, making)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from vitad_med.data.dicom.pixels import is_inverted
 from vitad_med.data.dicom.quiet import quiet
 from vitad_med.errors import DataError
 from vitad_med.findings.deidentify import keep_known_terms, keyed_study, replace_uids
 from vitad_med.findings.raw import copy_elements
-from vitad_med.findings.spacing import Spacing, read_spacing
+from vitad_med.findings.spacing import Spacing, aspect_ratio, read_spacing
 from vitad_med.site.key import SiteKey
 
 PATIENT_REQUIRED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
@@ -78,7 +80,7 @@ _STORED_AS = (
         "ModalityLUTSequence",
     ),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
-    *("PixelSpacing", "PixelSpacingCalibrationType", "ImagerPixelSpacing"),
+    *("PixelSpacing", "PixelSpacingCalibrationType", "ImagerPixelSpacing", "PixelAspectRatio"),
 )
 """What objects need of the image itself; none of it is free text."""
 
@@ -99,6 +101,7 @@ class Source:
             study do, for libraries that look there.
         about: patient and study, as bytes; or what stands in their place.
         spacing: millimetres of a pixel, or None.
+        aspect: height and width of a pixel in whole numbers; None for square ones.
         inverted: it is stored light to dark.
         deidentified: whether nothing of the patient is left.
     """
@@ -106,6 +109,7 @@ class Source:
     image: Dataset
     about: Dataset
     spacing: Spacing | None
+    aspect: tuple[int, int] | None
     inverted: bool
     deidentified: bool
 
@@ -149,6 +153,7 @@ def read_source(path: Path, key: SiteKey | None = None) -> Source:
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True)
             image = _plain(copy_elements(header, _STORED_AS))
+            _tell_of_loss(image, header.file_meta.get("TransferSyntaxUID"), path)
             int(image.Rows), int(image.Columns)
         except Exception as error:  # pydicom raises a dozen kinds on damaged files
             raise DataError(f"its header cannot be read: {type(error).__name__}") from error
@@ -166,12 +171,30 @@ def read_source(path: Path, key: SiteKey | None = None) -> Source:
             if keyword not in about:
                 setattr(about, keyword, None)
             setattr(image, keyword, None)
-        spacing = read_spacing(image)
+        spacing, aspect = read_spacing(image), aspect_ratio(image)
         if spacing is None or spacing.source == "DETECTOR":  # what is not calibrated must not measure anything
             for keyword in _CALIBRATION:
                 if keyword in image:
                     delattr(image, keyword)
-    return Source(image, about, spacing, is_inverted(header), key is not None)
+    return Source(image, about, spacing, aspect, is_inverted(header), key is not None)
+
+
+_LOSSY: Mapping[str, str] = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
+"""Transfer syntaxes that always lose, and their methods (PS3.3 C.7.6.1.1.5.1)."""
+
+
+def _tell_of_loss(image: Dataset, syntax: str | None, path: Path) -> None:
+    """Say that pixels were compressed with loss where the encoding proves it, though the header forgets to."""
+    if syntax is None or syntax not in _LOSSY or image.get("LossyImageCompression") == "01":
+        return
+    stored = int(image.Rows) * int(image.Columns) * int(image.BitsAllocated) // 8
+    image.LossyImageCompression = "01"
+    image.LossyImageCompressionRatio = f"{stored / path.stat().st_size:.3g}"
+    image.LossyImageCompressionMethod = _LOSSY[syntax]
 
 
 def _plain(image: Dataset) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from pydicom.dataset import Dataset
@@ -38,6 +39,17 @@ def read_spacing(header: Dataset) -> Spacing | None:
             return Spacing(*found, source)  # type: ignore[arg-type]
     found = _pair(header, "ImagerPixelSpacing")
     return Spacing(*found, "DETECTOR") if found else None
+
+
+def aspect_ratio(header: Dataset) -> tuple[int, int] | None:
+    """Height and width of a pixel in whole numbers, from its spacings or PixelAspectRatio; None for a square.
+
+    Whether a spacing is calibrated does not matter here: both sides are magnified alike.
+    """
+    pairs = (_pair(header, keyword) for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"))
+    height, width = next((pair for pair in pairs if pair), (1.0, 1.0))
+    ratio = Fraction(height / width).limit_denominator(1000)
+    return None if ratio in (0, 1) else (ratio.numerator, ratio.denominator)
 
 
 def _pair(header: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -117,6 +117,15 @@ class _HurryingContext(ssl.SSLContext):
 
 
 class _Session(requests.Session):
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """requests' own, with the wildcards of a query as they are: Orthanc 1.10 does not undo their escapes."""
+        prepared = super().prepare_request(request)
+        path, mark, query = (prepared.url or "").partition("?")
+        for escaped, plain in (("%2A", "*"), ("%3F", "?"), ("+", "%20")):
+            query = query.replace(escaped, plain)
+        prepared.url = path + mark + query
+        return prepared
+
     def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
         """requests' own, but REQUESTS_CA_BUNDLE does not win over the authority that is named for this archive."""
         settings = super().merge_environment_settings(*args, **kwargs)

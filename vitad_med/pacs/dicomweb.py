@@ -203,7 +203,9 @@ class DicomWeb:
             if error.response is None:
                 raise Transient("no answer") from None
             self._check(error.response)
-            raise ArchiveError(f"{self.address} refuses the query (HTTP {error.response.status_code})") from None
+            status = error.response.status_code
+            hint = ": is it the root of DICOMweb, as in http://HOST/dicom-web?" if status == 404 else ""
+            raise ArchiveError(f"{self.address} refuses the query (HTTP {status}){hint}") from None
         except requests.TooManyRedirects:
             raise ConfigError(f"{self.address} sends on to another address: give that one") from None
         except requests.exceptions.SSLError:

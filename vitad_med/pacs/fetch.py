@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
@@ -47,11 +48,23 @@ class Query:
             raise ConfigError("--study names studies itself: leave out --date and --filter")
         if any(not _UID.fullmatch(study) for study in self.studies):
             raise ConfigError("--study is no UID: digits and full stops, at most 64")
-        if self.date and not _DATE.fullmatch(self.date):
+        if self.date and not _is_date(self.date):
             raise ConfigError("--date is a day or a range of days: 20260131, 20260101-20260131, 20260101-, -20260131")
         for keyword, _ in self.filters:
             if tag_for_keyword(keyword) is None:
                 raise ConfigError(f"--filter {keyword}: DICOM has no attribute of that name, e.g. StationName=ROOM1")
+
+
+def _is_date(text: str) -> bool:
+    if not _DATE.fullmatch(text):
+        return False
+    days = [day for day in text.split("-") if day]
+    try:
+        for day in days:
+            datetime.strptime(day, "%Y%m%d")
+    except ValueError:
+        return False
+    return days == sorted(days)
 
 
 @dataclass(slots=True)
@@ -62,7 +75,7 @@ class Fetched:
         studies: that the archive names.
         before: instances that were there from an earlier run.
         fetched: instances now.
-        problems: hashed names of instances that could not be fetched, and why.
+        problems: hashed names of instances, or of studies that were named, that could not be fetched, and why.
     """
 
     studies: int = 0
@@ -100,8 +113,12 @@ def fetch(
     result = Fetched()
     with only_one(out / LOCK, "fetch"):
         for study in _studies(archive, query):
+            found = archive.find_series(study)
+            if not found and query.studies:
+                result.problems.append((key.name("study", study), "the archive has no such study"))
+                continue
             result.studies += 1
-            for series, modality in archive.find_series(study):
+            for series, modality in found:
                 if modality in query.modalities:
                     _fetch_series(archive, study, series, out, key, linkage, result, progress)
     return result

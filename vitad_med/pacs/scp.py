@@ -176,8 +176,16 @@ class StoreProvider:
             logger.warning("an association was rejected: the caller is not on the list of --allow")
             event.assoc.acse.send_reject(_PERMANENT, _USER, _CALLING_UNKNOWN)
         else:
+            self._tell_of_title(event)
             return
         event.assoc.kill()
+
+    def _tell_of_title(self, event: Event) -> None:
+        """pynetdicom rejects a wrong called title, and says so to nobody here."""
+        request = event.assoc.requestor.primitive
+        called = str(request.called_ae_title or "").strip() if request is not None else ""
+        if called != self._port.ae_title:
+            logger.warning("an association was rejected: it calls another AE title than %s", self._port.ae_title)
 
     def _allowed(self, event: Event) -> bool:
         request = event.assoc.requestor.primitive

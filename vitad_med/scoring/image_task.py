@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +83,12 @@ class Written:
     Attributes:
         pictures: X-ray and heat map for the report, where it shows pictures.
         notes: ``no_KIND`` for each DICOM object that could not be made.
+        files: place below the folder of the run -> bytes.
     """
 
     pictures: tuple[bytes, bytes] | None
     notes: tuple[str, ...] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +156,21 @@ def write_outputs(source: Source, finding: Finding, decoded: Decoded, outputs: O
     Raises:
         StorageError: a file cannot be written.
     """
+    files: dict[str, int] = {}
+
+    def write(place: str, content: bytes) -> None:
+        write_file(outputs.folder / place, content)
+        files[place] = len(content)
+
     if outputs.maps:
-        write_file(outputs.folder / MAPS / f"{source.name}.png", map_picture(finding.map, decoded.shape))
+        write(f"{MAPS}/{source.name}.png", map_picture(finding.map, decoded.shape))
     missing: list[str] = []
     if source.is_dicom and outputs.kinds:
         made, missing = _objects(source, finding, decoded, outputs)
         for kind, content in made.items():
-            write_file(outputs.folder / DICOM / kind / f"{source.name}.dcm", content)
-    return Written(_pictures(finding, decoded) if outputs.thumbnail else None, tuple(f"no_{kind}" for kind in missing))
+            write(f"{DICOM}/{kind}/{source.name}.dcm", content)
+    pictures = _pictures(finding, decoded) if outputs.thumbnail else None
+    return Written(pictures, tuple(f"no_{kind}" for kind in missing), files)
 
 
 def _objects(

@@ -83,6 +83,8 @@ def page_of(
         deidentified: whether the patients in the DICOM objects were renamed.
     """
     scored = [row for row in rows if row.score is not None]
+    moved = _drift(scored, account.calibration)
+    drifted = moved is not None and any(row["shifted"] for row in moved["rows"])
     folder = ScoredFolder(
         title=f"{account.method}: {len(scored)} of {len(rows)} files",
         head=[
@@ -91,10 +93,10 @@ def page_of(
             ("Scored", f"{len(scored)} images of {len({row.patient or row.image for row in scored})} patients"),
             *((term, short_digest(digest) or "none") for term, digest in account.digests),
         ],
-        short=_short(rows, scored, account.calibration),
+        short=_short(rows, scored, account.calibration, drifted),
         sentences=_sentences(scored, account),
         files=_files(rows),
-        drift=_drift(scored, account.calibration),
+        drift=moved,
         methods=[
             ("Image score", account.score_rule),
             ("Heat maps", "Colours run within each image: they compare places in one image, never images."),
@@ -112,7 +114,7 @@ def page_of(
     return render_scored(folder, shown, thumbnails)
 
 
-def _short(rows: Sequence[Row], scored: Sequence[Row], calibration: Calibration | None) -> str:
+def _short(rows: Sequence[Row], scored: Sequence[Row], calibration: Calibration | None, drifted: bool) -> str:
     aside = len(rows) - len(scored)
     told = f"{_count(len(scored), 'image')} scored, {_count(aside, 'file')} set aside"
     if calibration is None:
@@ -120,9 +122,10 @@ def _short(rows: Sequence[Row], scored: Sequence[Row], calibration: Calibration 
     judged = [row for row in scored if row.flagged is not None]
     flagged = sum(bool(row.flagged) for row in judged)
     rate = stated_percent(calibration.false_positive_rate)
+    doubt = "; here it cannot be relied on, see Drift" if drifted else ""
     return (
-        f"{told}; {flagged} of {len(judged)} images within intended use flagged. Of normal images of new patients "
-        f"{rate} are flagged too."
+        f"{told}; {flagged} of {len(judged)} images within intended use flagged. Of new normal patients like those of "
+        f"the calibration at most {rate} are flagged too, on average{doubt}."
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,9 +61,12 @@ class Pictures:
                 found[name.text] = (files[0].read_bytes(), files[1].read_bytes())
         return found
 
-    def forget(self) -> None:
-        """Take all of them away."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def tidy(self) -> None:
+        """Take away what a killed run left of others."""
+        names = {entry[1].text for entry in self._kept}
+        for file in self.folder.glob("*") if self.folder.is_dir() else ():
+            if file.stem not in names:
+                file.unlink(missing_ok=True)
 
     def _offer(self, row: Row) -> str:
         """Keep an image if it is among the highest; the name of the one that is not any more, or nothing."""

@@ -42,11 +42,13 @@ class Finished:
         number: of the batch.
         rows: of its files, in their order.
         pictures: X-ray and heat map of each, or None.
+        files: place below the folder of the run -> bytes, of all its outputs.
     """
 
     number: int
     rows: list[Row]
     pictures: list[Pictures | None]
+    files: dict[str, int]
 
 
 def batches_of(entries: Sequence[Entry], size: int) -> list[Sequence[Entry]]:
@@ -165,7 +167,8 @@ class _Writing:
     def finish(self) -> Finished:
         written = [_NOTHING if future is None else _written(future) for future in self.futures]
         rows = [row.noted(each.notes) for row, each in zip(self.rows, written, strict=True)]
-        return Finished(self.number, rows, [each.pictures for each in written])
+        files = {place: size for each in written for place, size in each.files.items()}
+        return Finished(self.number, rows, [each.pictures for each in written], files)
 
 
 _NOTHING = Written(None)

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import importlib.metadata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,9 @@ def run_record(session: Session, files: str, created: str) -> dict[str, Any]:
     changing = {
         "pipeline": session.pipeline_settings,
         "backend": dict(session.backend.description),
+        # What lies within decides on p-value and flag.
+        "bundle": [session.bundle.name, session.bundle.version],
+        "intended_use": asdict(session.bundle.intended),
         "batch_size": settings.batch_size,
         "window": settings.window,
         "region_share": settings.region_share,

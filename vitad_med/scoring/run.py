@@ -31,7 +31,7 @@ from vitad_med.site.key import SiteKey, key_path, new_key, read_key
 from vitad_med.site.linkage import add_links
 
 PICTURES = "pictures"
-"""Folder in the state for pictures of the highest scores so far; the page takes them in and they go."""
+"""Folder in the state for pictures of the highest scores so far; the page takes them in."""
 
 Tell = Callable[[str], None]
 
@@ -117,6 +117,8 @@ class Session:
         if done > len(batches):
             raise DataError(f"'{state.folder}' holds {done} batches of {len(batches)}: start anew in another --out")
         pipeline = self.pipeline(out, state.record["created"])
+        if state.lost:
+            self.tell(f"files of {state.lost} finished batches are gone or have another size: they are done again")
         if done:
             self.tell(f"going on after {sum(map(len, state.batches))} of {len(entries)} files")
         progress = Progress(len(entries), self.tell)
@@ -126,7 +128,7 @@ class Session:
         pictures.resume(row for batch in state.batches for row in batch)
         for finished in self._finished(pipeline, remaining):
             pictures.add(finished)
-            state.add(finished.rows)
+            state.add(finished.rows, finished.files)
             progress.add(len(finished.rows))
         rows = in_order([*aside, *(row for batch in state.batches for row in batch)])
         self._write_results(out, state, rows, pictures)
@@ -205,7 +207,7 @@ class Session:
 
     def _write_results(self, out: Path, state: RunState, rows: list[Row], pictures: Pictures) -> None:
         settings = self.settings
-        if "report" in settings.outputs and not (out / "report.html").exists():
+        if "report" in settings.outputs:
             account = self._account(state.record["created"])
             page = page_of(account, rows, pictures.read(), settings.deidentify)
             write_file(out / "report.html", page.encode())
@@ -213,7 +215,7 @@ class Session:
             write_file(out / "worklist.parquet", worklist_parquet(rows))
         write_file(out / "run.json", self._journal(state.record["created"]).encode())
         write_file(out / "worklist.csv", worklist_csv(rows))
-        pictures.forget()
+        pictures.tidy()
 
     def _account(self, created: str) -> Account:
         bundle = self.bundle

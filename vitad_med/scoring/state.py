@@ -17,9 +17,15 @@ from vitad_med.scoring.rows import Row
 
 FOLDER = "state"
 RECORD, BATCHES, LOCK = "run.json", "batches.jsonl", ".lock"
-SCHEMA = "vitad_med/score/1"
+SCHEMA = "vitad_med/score/2"
 KEPT = ("created",)
 """What a resumed run takes from the first one instead of being refused for it."""
+
+
+_WHAT = {
+    "files": " (places, sizes and times of the files that are scored)",
+    "site_key": " (after a rotation the former key lies beside the new one, as site.NUMBER.key)",
+}
 
 
 class RunDiffers(ConfigError):
@@ -33,12 +39,17 @@ class RunState:
 
     Args:
         out: folder of the run.
+
+    Attributes:
+        batches: rows of the finished ones.
+        lost: batches that were finished and have to be done again, because a file of theirs is gone or another.
     """
 
     def __init__(self, out: Path) -> None:
         self.folder = out / FOLDER
         self.record: dict[str, Any] = {}
         self.batches: list[list[Row]] = []
+        self.lost = 0
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,20 +101,38 @@ class RunState:
         self.record = self._read_record(path)
         self._check(wanted)
         sweep(self.folder.parent)
-        if (self.folder / BATCHES).exists():
-            self.batches = [self._rows(line, n) for n, line in enumerate(complete_lines(self.folder / BATCHES))]
-        else:  # killed between the two files
+        if not (self.folder / BATCHES).exists():  # killed between the two files
             write_file(self.folder / BATCHES, b"")
+        lines = complete_lines(self.folder / BATCHES)
+        for number, line in enumerate(lines):
+            rows, files = self._batch(line, number)
+            if not all(self._is_there(place, size) for place, size in files.items()):
+                # Batches are done in their order, so those behind it go too.
+                self.lost = len(lines) - number
+                write_file(self.folder / BATCHES, b"".join(line + b"\n" for line in lines[:number]))
+                return
+            self.batches.append(rows)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[Row], files: Mapping[str, int]) -> None:
         """The next batch is finished.
+
+        Args:
+            rows: of its files.
+            files: place below the folder of the run -> bytes, of what was written about them.
 
         Raises:
             StorageError: it cannot be written down.
         """
-        line = "[" + ",".join(row.to_json() for row in rows) + "]\n"
+        listed = ",".join(row.to_json() for row in rows)
+        line = f'{{"rows":[{listed}],"files":{json.dumps(files, separators=(",", ":"))}}}\n'
         append(self.folder / BATCHES, line.encode())
         self.batches.append(list(rows))
+
+    def _is_there(self, place: str, size: int) -> bool:
+        try:
+            return (self.folder.parent / place).stat().st_size == size
+        except OSError:
+            return False
 
     def _read_record(self, path: Path) -> dict[str, Any]:
         try:
@@ -121,14 +150,15 @@ class RunState:
         if found is not None:
             name, here, there = found
             raise RunDiffers(
-                f"--resume: '{name}' was {there} when the run began and is {here} now: give the former settings, "
-                "files and key, or choose another --out"
+                f"--resume: '{name}' was {there} when the run began and is {here} now{_WHAT.get(name, '')}: give the "
+                "former settings, files and key, or choose another --out"
             )
 
-    def _rows(self, line: bytes, number: int) -> list[Row]:
+    def _batch(self, line: bytes, number: int) -> tuple[list[Row], dict[str, int]]:
         try:
-            return [Row.of_json(values) for values in json.loads(line)]
-        except (ValueError, TypeError) as error:
+            content = json.loads(line)
+            return [Row.of_json(values) for values in content["rows"]], dict(content["files"])
+        except (ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"line {number + 1} of '{self.folder / BATCHES}' is damaged: start anew in another --out"
             ) from error

@@ -124,8 +124,13 @@ def test_rescale_and_modality_lut_come_before_the_window(write) -> None:
         made.ModalityLUTSequence = [item]
         made.WindowCenter, made.WindowWidth = 2047.5, 4096
 
-    reversed_values = read_radiograph(write("lut.dcm", change=looked_up)).values.astype(int)
-    np.testing.assert_allclose(reversed_values, TOP - plain.values.astype(int), atol=TOP / 4095)
+    def looked_up_in_12_bits(made: FileDataset) -> None:
+        looked_up(made)
+        made.ModalityLUTSequence[0].LUTDescriptor = [4096, 0, 12]  # what some devices write for words of 16
+
+    for name, change in (("lut.dcm", looked_up), ("lut12.dcm", looked_up_in_12_bits)):
+        reversed_values = read_radiograph(write(name, change=change)).values.astype(int)
+        np.testing.assert_allclose(reversed_values, TOP - plain.values.astype(int), atol=TOP / 4095)
 
 
 def test_bits_above_those_stored_are_no_part_of_the_image(write) -> None:

@@ -73,6 +73,7 @@ NO_VIEW = {"ViewPosition": None, "ViewCodeSequence": None}
         ({"ViewPosition": "LL"}, Aside.LATERAL),
         ({**NO_VIEW, "ViewCodeSequence": coded("399173006")}, Aside.LATERAL),
         ({**NO_VIEW, "SeriesDescription": "Thorax seitlich"}, Aside.LATERAL),
+        ({**NO_VIEW, "SeriesDescription": "Thorax seitl."}, Aside.LATERAL),
         ({"PixelData": None}, Aside.NOT_AN_IMAGE),
     ],
 )

@@ -48,8 +48,14 @@ def test_only_those_on_the_list_may_send(start: Start, make: Make) -> None:
     assert reject_reason(associate(listener, "FAR")) == (1, 1, 3)
 
 
-def test_a_wrong_called_title_is_rejected(start: Start) -> None:
-    assert reject_reason(associate(start(), called="SOMEBODY")) == (1, 1, 7)
+def test_a_wrong_called_title_is_rejected_and_the_log_says_why(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    listener = start()
+    with caplog.at_level("WARNING"):
+        assert push(listener, *[]) == []
+        assert "title" not in caplog.text
+        assert reject_reason(associate(listener, called="SOMEBODY")) == (1, 1, 7)
+    assert "it calls another AE title than VITADMED" in caplog.text
+    assert "SOMEBODY" not in caplog.text
 
 
 def test_too_many_associations_are_rejected_for_now(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -238,4 +239,10 @@ def _histogram(stored: NDArray[np.integer]) -> tuple[int, NDArray[np.int64]]:
 
 
 def _modality(values: NDArray[np.integer], dataset: Dataset) -> NDArray[np.float64]:
+    luts = dataset.get("ModalityLUTSequence")
+    if luts and len(luts[0].LUTDescriptor) == 3 and luts[0].LUTDescriptor[2] not in (8, 16):
+        # The standard knows entries of 8 and 16 bits. Devices that write 10 or 12 keep them in words of 16; pydicom
+        # would look for a type of so many bits.
+        dataset = copy.deepcopy(dataset.group_dataset(0x0028))
+        dataset.ModalityLUTSequence[0].LUTDescriptor[2] = 16
     return np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)

@@ -11,7 +11,7 @@ from vitad_med.data.dicom.header import Header
 View = Literal["PA", "AP", "lateral", "unknown"]
 
 # Words of free descriptions: English, German, French, Spanish, Italian, Japanese; a number may touch them ("LAT2").
-_LATERAL = re.compile(r"(?<![a-z])(lat|lateral[a-z]*|ll|seitlich[a-z]*|profil|perfil)(?![a-z])|側面", re.I)
+_LATERAL = re.compile(r"(?<![a-z])(lat|lateral[a-z]*|ll|seitl[a-z]*|profil|perfil)(?![a-z])|側面", re.I)
 _PA = re.compile(r"(?<![a-z])(p\.?a\.?|postero-?anterior)(?![a-z])", re.I)
 _AP = re.compile(r"(?<![a-z])(a\.?p\.?|antero-?posterior)(?![a-z])", re.I)
 
