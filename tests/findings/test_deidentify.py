@@ -111,6 +111,9 @@ def test_the_patient_is_called_by_the_name_of_the_worklist(
         assert not made.PatientSex
         assert not made.StudyDate
         assert "PatientAge" not in made
+        days = {str(element.value)[:8] for element in made.iterall() if element.VR in ("DA", "DT") and element.value}
+        times = {str(element.value)[:6] for element in made.iterall() if element.VR == "TM" and element.value}
+        assert (days, times) == ({"19000101"}, {"000000"})
 
 
 def test_uids_are_replaced_by_the_same_ones_everywhere(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pydicom
@@ -19,6 +20,9 @@ from vitad_med.findings.source import Source
 from vitad_med.findings.uids import derived_uid
 
 NOTICE = "not for clinical use"
+
+NO_MOMENT = datetime(1900, 1, 1)
+"""Stands where the standard wants a date and there is to be none (PS3.15 E.1.1: a dummy value)."""
 
 SERIES: Mapping[str, tuple[int, str]] = {
     "sc": (9801, "Anomaly overlay"),
@@ -48,6 +52,11 @@ class Making:
     regions: list[Region]
     region_share: float
 
+    @property
+    def moment(self) -> datetime:
+        """When the objects were made. De-identified ones do not tell: a listener makes them minutes after the exposure."""
+        return NO_MOMENT if self.source.deidentified else self.source.clock(self.provenance.created)
+
     def uid(self, role: str) -> str:
         """UID of an object of this radiograph, or of a part of one."""
         return derived_uid(role, self.source.uid, self.provenance, self.region_share)
@@ -59,7 +68,7 @@ class Making:
     def common(self, kind: str) -> dict[str, Any]:
         """Arguments of highdicom's constructors that are the same for each object."""
         number, description = SERIES[kind]
-        moment = self.source.clock(self.provenance.created)
+        moment = self.moment
         # A presentation state has a date of creation in place of one of its content.
         content = {"content_date": moment.strftime("%Y%m%d"), "content_time": moment.strftime("%H%M%S")}
         return {
@@ -98,7 +107,7 @@ def to_bytes(made: Dataset, making: Making) -> bytes:
             made.ImageLaterality = image.ImageLaterality
         else:
             made.Laterality = image.get("Laterality")
-    moment = making.source.clock(making.provenance.created)
+    moment = making.moment
     today, now = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
     made.InstanceCreationDate, made.InstanceCreationTime = today, now
     for keyword, value in (
