@@ -70,7 +70,7 @@ def test_a_large_picture_is_no_warning(tmp_path: Path) -> None:
 
 
 def test_a_dicom_file_is_one_whatever_it_is_called(tmp_path: Path) -> None:
-    make_dx(GREY / 255, "1").save_as(tmp_path / "a.png", enforce_file_format=True)
+    make_dx(np.kron(GREY, np.ones((8, 8))) / 255, "1").save_as(tmp_path / "a.png", enforce_file_format=True)
     [item] = build_worklist(tmp_path, IntendedUse())
     assert item.header is not None
     assert item.case is not None

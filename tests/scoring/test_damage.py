@@ -21,7 +21,7 @@ CANARY = "CANARY"
 
 def damage(folder: Path, count: int) -> None:
     """Small radiographs with UIDs of their own, each changed, cut or overwritten somewhere."""
-    image = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((8, 8)))
+    image = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((16, 16)))
     draw = random.Random(1)
     folder.mkdir()
     number = 0

@@ -54,7 +54,7 @@ class Making:
 
     @property
     def moment(self) -> datetime:
-        """When the objects were made. De-identified ones do not tell: a listener makes them minutes after the exposure."""
+        """When the objects were made; de-identified ones do not tell, a listener works minutes after the exposure."""
         return NO_MOMENT if self.source.deidentified else self.source.clock(self.provenance.created)
 
     def uid(self, role: str) -> str:

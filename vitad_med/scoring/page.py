@@ -32,6 +32,7 @@ MEANINGS = {
     "colour": "more than one sample a pixel",
     "multi_frame": "more than one frame",
     "too_large": "more pixels than any detector has",
+    "too_small": "an icon or a cut-out: fewer than 128 pixels a side",
     "burned_in_annotation": "text is burned into the pixels",
     "body_part": "not the chest",
     "lateral": "a lateral or decubitus view",

@@ -22,6 +22,9 @@ from vitad_med.data.dicom.codes import (
 from vitad_med.data.dicom.header import Header
 from vitad_med.data.dicom.views import view_of
 
+SMALLEST = 128
+"""Pixels of a side; below, nothing of a chest radiograph is left that a network could look at."""
+
 LARGEST = 2**27
 """Pixels of an image that is decoded: 134 million, four times the largest detector's."""
 
@@ -41,6 +44,7 @@ class Aside(StrEnum):
     COLOUR = "colour"
     MULTI_FRAME = "multi_frame"
     TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
     BURNED_IN = "burned_in_annotation"
     BODY_PART = "body_part"
     LATERAL = "lateral"
@@ -130,6 +134,8 @@ def _is_grey_frame(header: Header) -> Refusal:
     pixels = header.shape[0] * header.shape[1]
     if pixels > LARGEST:
         return Aside.TOO_LARGE, f"{header.shape[0]} x {header.shape[1]} pixels, more than {LARGEST:,}"
+    if min(header.shape) < SMALLEST:
+        return Aside.TOO_SMALL, f"{header.shape[0]} x {header.shape[1]} pixels: an icon or a cut-out"
     if header.truncated:
         return Aside.TRUNCATED, header.truncated
     return None
