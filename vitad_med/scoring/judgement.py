@@ -38,8 +38,8 @@ class Judgement:
 
         Args:
             score: of the image.
-            within: whether the image is one that the bundle is meant for. The calibration's patients were; of any
-                other image it says nothing.
+            within: whether the image is one that the bundle is meant for. Those of
+                :func:`~vitad_med.scoring.calibrating.calibrate_folder` were; of any other image it says nothing.
         """
         if self.calibration is None or not within:
             return None, None
