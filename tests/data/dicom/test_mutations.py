@@ -40,7 +40,7 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 def test_damaged_files_are_answered(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    image = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((8, 8)))
+    image = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((16, 16)))
     originals = []
     for syntax in (*LOSSLESS, *LOSSY):
         for bits in (8,) if syntax == JPEGBaseline8Bit else (8, 12):
