@@ -31,6 +31,8 @@ import torch
 from _machine import describe_machine
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is no part of the installed package
+
 from scripts.make_dx import make_dx
 from vitad_med.data.chestxray14 import read_chestxray14
 from vitad_med.data.image_io import read_image, resize

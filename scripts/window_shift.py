@@ -10,6 +10,7 @@ median over images of Pearson's correlation between the maps.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from scipy.stats import spearmanr
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` is no part of the installed package
 
 from scripts.make_dx import make_dx
 from vitad_med.data.chestxray14 import read_chestxray14
