@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vitad_med import __version__
 from vitad_med.data.worklist import Item
 from vitad_med.digests import config_digest
+from vitad_med.scoring.bundle import ScoringBundle
+from vitad_med.scoring.settings import ScoreSettings
 from vitad_med.site.key import SiteKey
-
-if TYPE_CHECKING:
-    from vitad_med.scoring.run import Session
 
 _PACKAGES = (
     *("torch", "timm", "numpy", "scipy", "pydicom", "highdicom", "pillow"),
@@ -40,33 +39,54 @@ def software() -> Software:
     return Software(", ".join(f"{name} {version}" for name, version in versions.items()), config_digest(versions))
 
 
-def run_record(session: Session, files: str, created: str) -> dict[str, Any]:
-    """All that the bytes of a run depend on, plain values, nothing of this machine or of a patient."""
-    settings = session.settings
-    changing = {
-        "pipeline": session.pipeline_settings,
-        "backend": dict(session.backend.description),
-        # What lies within decides on p-value and flag.
-        "bundle": [session.bundle.name, session.bundle.version],
-        "intended_use": asdict(session.bundle.intended),
-        "batch_size": settings.batch_size,
-        "window": settings.window,
-        "region_share": settings.region_share,
-        "deidentify": settings.deidentify,
-    }
-    return {
-        "created": created,
-        "bundle": session.bundle.name,
-        "version": session.bundle.version,
-        "model_digest": session.bundle.model_digest,
-        "calibration_digest": session.judgement.digest,
-        "software_digest": software().digest,
-        "config_digest": config_digest(changing),
-        "outputs": list(settings.outputs),
-        "thumbnails": settings.thumbnails,
-        "site_key": session.key.id,
-        "files": files,
-    }
+@dataclass(frozen=True)
+class Inputs:
+    """What the bytes of a session's runs depend on, beside files, key and calibration.
+
+    Attributes:
+        settings: of the session.
+        bundle: that scores.
+        pipeline, backend: as in a run's journal.
+    """
+
+    settings: ScoreSettings
+    bundle: ScoringBundle
+    pipeline: Mapping[str, Any]
+    backend: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what changes a DICOM object, model, calibration and software aside."""
+        settings, bundle = self.settings, self.bundle
+        return config_digest(
+            {
+                "pipeline": dict(self.pipeline),
+                "backend": dict(self.backend),
+                # What lies within decides on p-value and flag.
+                "bundle": [bundle.name, bundle.version],
+                "intended_use": asdict(bundle.intended),
+                "batch_size": settings.batch_size,
+                "window": settings.window,
+                "region_share": settings.region_share,
+                "deidentify": settings.deidentify,
+            }
+        )
+
+    def record(self, calibration_digest: str, key: SiteKey, files: str, created: str) -> dict[str, Any]:
+        """All that the bytes of a run depend on, plain values, nothing of this machine or of a patient."""
+        return {
+            "created": created,
+            "bundle": self.bundle.name,
+            "version": self.bundle.version,
+            "model_digest": self.bundle.model_digest,
+            "calibration_digest": calibration_digest,
+            "software_digest": software().digest,
+            "config_digest": self.digest,
+            "outputs": list(self.settings.outputs),
+            "thumbnails": self.settings.thumbnails,
+            "site_key": key.id,
+            "files": files,
+        }
 
 
 def digest_of_files(items: Iterable[Item], key: SiteKey) -> str:

@@ -21,7 +21,7 @@ from vitad_med.scoring.judgement import Judgement, judgement_of
 from vitad_med.scoring.page import Account, page_of
 from vitad_med.scoring.pictures import Pictures
 from vitad_med.scoring.pipeline import Entry, Finished, Pipeline, Progress, batches_of
-from vitad_med.scoring.record import digest_of_files, run_record, software
+from vitad_med.scoring.record import Inputs, digest_of_files, software
 from vitad_med.scoring.rows import Row, links_of, row_of
 from vitad_med.scoring.settings import ScoreSettings
 from vitad_med.scoring.state import RunState
@@ -80,6 +80,7 @@ class Session:
         self.judgement: Judgement = judgement_of(
             settings.calibration, self.bundle.model_digest, self.pipeline_settings, self.backend.description
         )
+        self.inputs = Inputs(settings, self.bundle, self.pipeline_settings, self.backend.description)
 
     def score(self, source: Path, out: Path, resume: bool = False) -> Scored:
         """Score a folder.
@@ -108,7 +109,8 @@ class Session:
             return self._score(items, out, state, resume)
 
     def _score(self, items: list[Item], out: Path, state: RunState, resume: bool) -> Scored:
-        record = run_record(self, digest_of_files(items, self.key), _now())
+        files = digest_of_files(items, self.key)
+        record = self.inputs.record(self.judgement.digest, self.key, files, _now())
         state.begin(record, resume)
         entries, aside = self._entries(items)
         items.clear()  # the caller's list: of twenty thousand files rows and places stay, about 1 kB each
@@ -154,7 +156,7 @@ class Session:
             version=self.bundle.version,
             score_rule=self.bundle.score_rule,
             model_digest=self.bundle.model_digest,
-            config_digest=run_record(self, "", created)["config_digest"],
+            config_digest=self.inputs.digest,
             calibration_digest=self.judgement.digest,
             software_digest=software().digest,
             created=datetime.fromisoformat(created),
