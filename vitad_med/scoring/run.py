@@ -113,7 +113,7 @@ class Session:
         record = self.inputs.record(self.judgement.digest, self.key, files, _now())
         state.begin(record, resume)
         entries, aside = self._entries(items)
-        items.clear()  # the caller's list: of twenty thousand files rows and places stay, about 1 kB each
+        items.clear()  # the caller's list: rows and places are enough from here on
         batches = batches_of(entries, self.settings.batch_size)
         done = len(state.batches)
         if done > len(batches):
