@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from scripts.make_dx import make_dx
 from vitad_med.data.chestxray14 import read_chestxray14
@@ -50,6 +52,11 @@ def write(radiograph: np.ndarray, tmp_path: Path) -> Write:
         return path
 
     return written
+
+
+def read(made: dict[str, bytes]) -> dict[str, Dataset]:
+    """Objects as made, by their kind."""
+    return {kind: pydicom.dcmread(io.BytesIO(file)) for kind, file in made.items()}
 
 
 def hot(rows: slice, columns: slice, grid: tuple[int, int] = (32, 32)) -> np.ndarray:

@@ -8,16 +8,13 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
+from tests.findings.conftest import read
 from vitad_med.findings.finding import Finding, Provenance
 from vitad_med.findings.objects import make_objects
-
-
-def read(made: dict[str, bytes]) -> dict[str, Dataset]:
-    return {kind: pydicom.dcmread(io.BytesIO(file)) for kind, file in made.items()}
 
 
 @pytest.mark.parametrize(("burned", "lossy"), [("YES", "01"), ("NO", "00"), (None, None)])

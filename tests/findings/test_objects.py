@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset, FileDataset
 from scipy import ndimage
 
 from scripts.make_dx import make_dx
-from tests.findings.conftest import hot
+from tests.findings.conftest import hot, read
 from vitad_med.data.dicom.header import read_header
 from vitad_med.data.dicom.intended_use import IntendedUse
 from vitad_med.data.dicom.triage import Aside
@@ -28,10 +28,6 @@ from vitad_med.findings.objects import KINDS, make_objects
 
 BLOCK = (slice(60, 90), slice(100, 130))
 """Rows and columns of the picture that the fixtures' block covers: 8 to 12 and 20 to 26 of 32."""
-
-
-def read(made: dict[str, bytes]) -> dict[str, Dataset]:
-    return {kind: pydicom.dcmread(io.BytesIO(file)) for kind, file in made.items()}
 
 
 @pytest.fixture(scope="module")

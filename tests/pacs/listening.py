@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -62,6 +64,25 @@ class Copying:
             dataset.save_as(made[-1], enforce_file_format=True)
         self.gave.append(len(made))
         return made
+
+
+@contextmanager
+def running() -> Iterator[Callable[[Listener], Listener]]:
+    """Start listeners in threads of this process; they are stopped at the end."""
+    started: list[tuple[Listener, threading.Thread]] = []
+
+    def begin(listener: Listener) -> Listener:
+        thread = threading.Thread(target=listener.run)
+        thread.start()
+        started.append((listener, thread))
+        assert listener.ready.wait(10)
+        return listener
+
+    yield begin
+    for listener, thread in started:
+        listener.stop()
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def main(folder: str, port: str, hold: str, *send_to: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from pydicom.uid import RLELossless
 
 from tests.pacs.conftest import QUICK, Make, Orthanc, dataset_bytes, free_port, uid, until
-from tests.pacs.listening import Copying, result_uid
+from tests.pacs.listening import Copying, result_uid, running
 from vitad_med.cli import main
 from vitad_med.errors import ConfigError
 from vitad_med.pacs.address import parse_address
@@ -33,29 +32,22 @@ Serve = Callable[..., Listener]
 @pytest.fixture
 def serve(tmp_path: Path, key: SiteKey) -> Iterator[Serve]:
     """A listener that copies and sends to an address."""
-    running: list[tuple[Listener, threading.Thread]] = []
+    with running() as begin:
 
-    def begin(to: str, port: int = 0, allow: tuple[str, ...] = ()) -> Listener:
-        listener = Listener(
-            tmp_path / "listener",
-            Port(port, allow=tuple(Peer.parse(text) for text in allow)),
-            Copying(tmp_path / "hold"),
-            key,
-            Settings(study_timeout=0.5, sending=Backoff(3, 0.1, 0.5)),
-            open_store(parse_address(to), backoff=Backoff(attempts=1)),
-            to,
-        )
-        thread = threading.Thread(target=listener.run)
-        thread.start()
-        running.append((listener, thread))
-        assert listener.ready.wait(10)
-        return listener
+        def made(to: str, port: int = 0, allow: tuple[str, ...] = ()) -> Listener:
+            return begin(
+                Listener(
+                    tmp_path / "listener",
+                    Port(port, allow=tuple(Peer.parse(text) for text in allow)),
+                    Copying(tmp_path / "hold"),
+                    key,
+                    Settings(study_timeout=0.5, sending=Backoff(3, 0.1, 0.5)),
+                    open_store(parse_address(to), backoff=Backoff(attempts=1)),
+                    to,
+                )
+            )
 
-    yield begin
-    for listener, thread in running:
-        listener.stop()
-        thread.join(20)
-        assert not thread.is_alive()
+        yield made
 
 
 def dicom(orthanc: Orthanc, title: str = "ORTHANC") -> str:

@@ -130,12 +130,10 @@ def _calibrate_dicom(
     from vitad_med.scoring.calibrating import calibrate_folder
     from vitad_med.scoring.settings import ScoreSettings
 
-    if options.bundle is None:
-        raise ConfigError(f"{folder} is no finished run: give --bundle, the bundle that scores its images.")
     given = {key: getattr(options, key) for key in ("device", "weights") if getattr(options, key) is not None}
     settings = ScoreSettings(
         source=folder,
-        bundle=Path(options.bundle),
+        bundle=Path(_bundle(options, folder)),
         out=scratch / "scored",
         outputs=("worklist",),
         backend=options.backend or "torch",
@@ -144,6 +142,12 @@ def _calibrate_dicom(
         window=options.window or "first",
     )
     return calibrate_folder(settings, held_out=_section(options) == "val", tell=tell, **asked)
+
+
+def _bundle(options: argparse.Namespace, folder: Path) -> str:
+    if options.bundle is None:
+        raise ConfigError(f"{folder} is no finished run: give --bundle, the bundle that scores its images.")
+    return str(options.bundle)
 
 
 def _finished(folder: Path) -> list[Path]:
@@ -176,9 +180,7 @@ def _predictions(options: argparse.Namespace, folder: Path, scratch: Path) -> Pr
 
 def _score(options: argparse.Namespace, folder: Path, output_dir: Path) -> None:
     """Run the bundle's evaluation on the normal images of FOLDER; what it prints is not about calibration."""
-    if options.bundle is None:
-        raise ConfigError(f"{folder} is no finished run: give --bundle, the bundle that scores its images.")
-    config = bundle_config(options.bundle, "evaluate.json")
+    config = bundle_config(_bundle(options, folder), "evaluate.json")
     data, section = _data(options), _section(options)
     if options.window is not None:
         raise ConfigError(f"--window {options.window} is for DICOM files: give --data dicom, or leave it out.")

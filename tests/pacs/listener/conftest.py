@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from pynetdicom.events import Event
 
 from tests.pacs.conftest import free_port
 from tests.pacs.listener.modality import DX, FAST, Start
-from tests.pacs.listening import Copying
+from tests.pacs.listening import Copying, running
 from vitad_med.pacs.address import DimseAddress
 from vitad_med.pacs.dimse import StoreUser
 from vitad_med.pacs.listener import Listener, Settings
@@ -31,23 +30,14 @@ def scorer(tmp_path: Path) -> Copying:
 @pytest.fixture
 def start(tmp_path: Path, key: SiteKey, scorer: Copying) -> Iterator[Start]:
     """Start listeners in threads of this process."""
-    started: list[tuple[Listener, threading.Thread]] = []
+    with running() as begin:
 
-    def begin(settings: Settings = FAST, store: Any = None, **port: Any) -> Listener:
-        folder = port.pop("folder", tmp_path / "listener")
-        listener = Listener(folder, Port(0, **port), scorer, key, settings, store, "there")
-        thread = threading.Thread(target=listener.run)
-        thread.start()
-        started.append((listener, thread))
-        assert listener.ready.wait(10)
-        return listener
+        def made(settings: Settings = FAST, store: Any = None, **port: Any) -> Listener:
+            folder = port.pop("folder", tmp_path / "listener")
+            return begin(Listener(folder, Port(0, **port), scorer, key, settings, store, "there"))
 
-    yield begin
-    scorer.hold.unlink(missing_ok=True)
-    for listener, thread in started:
-        listener.stop()
-        thread.join(20)
-        assert not thread.is_alive()
+        yield made
+        scorer.hold.unlink(missing_ok=True)
 
 
 class Archive:
