@@ -133,6 +133,20 @@ def test_only_matrices_that_need_it_get_jitter() -> None:
     torch.testing.assert_close(rebuilt, singular + jitter[1] * torch.eye(3).double())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_factors_read_lower_triangles_alone_and_leave_the_matrices_as_they_are(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    mixed = torch.randn(5, 7, 20, dtype=dtype, generator=draw)
+    matrices = mixed @ mixed.mT
+    given = matrices.tril() + torch.full_like(matrices, torch.nan).triu(1)  # as tiles leave what is above them
+    before = given.clone()
+    lower, jitter = factorise(given)
+    assert lower.dtype == dtype
+    assert not bool(jitter.any())
+    torch.testing.assert_close(lower, torch.linalg.cholesky(matrices))
+    torch.testing.assert_close(given, before, equal_nan=True)
+
+
 def test_a_pivot_that_is_only_rounding_is_none() -> None:
     """Cholesky goes through, and divides by noise: no info tells."""
     vector = torch.rand(1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
