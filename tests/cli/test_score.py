@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +14,10 @@ import pytest
 from scripts.make_dx import make_folder
 from tests.warm import Warm
 from vitad_med.cli import main
+from vitad_med.cli.score import add_scoring_options
 from vitad_med.data.chestxray14 import read_chestxray14
+from vitad_med.findings.making import ENCODINGS
+from vitad_med.scoring.settings import OUTPUTS
 from vitad_med.site.folder import VARIABLE
 
 
@@ -71,11 +76,24 @@ def test_mistakes_are_sentences(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("option", [["--region_share", "1.5"], ["--batch_size", "0"], ["--backend", "tensorrt"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--region_share", "1.5"], ["--batch_size", "0"], ["--backend", "tensorrt"], ["--encoding", "jpeg"]],
+)
 def test_impossible_values_are_refused(files: Path, bundle: str, option: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["score", str(files), "--bundle", bundle, "--out", "out", *option])
     assert stopped.value.code == 2
+
+
+def test_the_command_offers_what_there_is() -> None:
+    """Its help does not wait for torch, so it names choices itself."""
+    parser = argparse.ArgumentParser()
+    add_scoring_options(parser)
+    choices = {action.dest: action.choices for action in parser._actions}
+    assert tuple(choices["encoding"]) == tuple(ENCODINGS)
+    outputs = next(action.help for action in parser._actions if action.dest == "outputs")
+    assert all(re.search(rf"\b{name}\b", outputs) for name in OUTPUTS)
 
 
 def test_sources_that_do_not_exist(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,8 +105,10 @@ def checked(write, flagged: Finding, provenance: Provenance, picture: np.ndarray
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is absent: apt-get install dicom3tools")
 
-    def check(path: Path, finding: Finding = flagged, key: SiteKey | None = None) -> None:
-        files = make_objects(path, finding, provenance, KINDS, picture=picture, key=key)
+    def check(
+        path: Path, finding: Finding = flagged, key: SiteKey | None = None, encoding: str = "uncompressed"
+    ) -> None:
+        files = make_objects(path, finding, provenance, KINDS, picture=picture, key=key, encoding=encoding)
         assert errors(tmp_path, files) == {kind: [] for kind in files}
 
     return check
@@ -116,6 +118,11 @@ def checked(write, flagged: Finding, provenance: Provenance, picture: np.ndarray
 @pytest.mark.parametrize("monochrome1", [False, True])
 def test_dciodvfy_finds_no_error(write, checked, source: str, monochrome1: bool) -> None:
     checked(write(SOURCES[source], sex="F", age="074Y", monochrome1=monochrome1))
+
+
+def test_dciodvfy_finds_no_error_in_compressed_pixels(write, checked) -> None:
+    checked(write(), encoding="jpegls")
+    checked(write(SOURCES["lossy JPEG"]), encoding="jpegls")
 
 
 @pytest.mark.parametrize("name", ["Japanese", "Japanese, half width", "Latin-1", "UTF-8"])

@@ -203,13 +203,20 @@ class Orthanc:
 
     def file(self, instance: str, target: Path) -> Path:
         """What it stores under a UID, as a file."""
+        target.write_bytes(self._request("get", f"instances/{self._number(instance)}/file").content)
+        return target
+
+    def preview(self, instance: str) -> bytes:
+        """A PNG of what it stores under a UID, decoded by the archive."""
+        return self._request("get", f"instances/{self._number(instance)}/preview").content
+
+    def _number(self, instance: str) -> str:
         (found,) = [
             entry["ID"]
             for entry in self.get("instances?expand")
             if entry["MainDicomTags"]["SOPInstanceUID"] == instance
         ]
-        target.write_bytes(self._request("get", f"instances/{found}/file").content)
-        return target
+        return str(found)
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         return requests.request(

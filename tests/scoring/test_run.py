@@ -155,6 +155,7 @@ def test_a_folder_with_a_run_is_not_written_over(score: Score) -> None:
         ({"window": "none"}, "config_digest"),
         ({"region_share": 0.1}, "config_digest"),
         ({"deidentify": True}, "config_digest"),
+        ({"encoding": "jpegls"}, "config_digest"),
     ],
 )
 def test_a_resumed_run_has_the_settings_of_the_first(score: Score, change: dict[str, object], key: str) -> None:

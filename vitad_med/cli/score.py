@@ -67,6 +67,13 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--calibration", metavar="FILE", help="calibration.json of `vitad-med calibrate`")
     parser.add_argument("--deidentify", action="store_true", help="rename the patients in DICOM objects")
+    parser.add_argument(
+        "--encoding",
+        choices=("uncompressed", "jpegls"),
+        default="uncompressed",
+        help="pixels of sc and seg_fractional; jpegls is lossless and a third of the size or less, where the archive "
+        "takes it (default: %(default)s)",
+    )
     model = parser.add_argument_group("how")
     model.add_argument("--window", default="first", metavar="NAME", help="first, none, percentile, or a window's name")
     model.add_argument(
@@ -116,6 +123,7 @@ def settings_of(options: argparse.Namespace, folder: Path, out: Path, resume: bo
         region_share=options.region_share,
         thumbnails=options.thumbnails,
         deidentify=options.deidentify,
+        encoding=options.encoding,
         resume=resume,
         engine=options.engine,
     )

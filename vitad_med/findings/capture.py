@@ -10,12 +10,12 @@ from pydicom.dataset import Dataset
 
 from vitad_med.errors import DataError
 from vitad_med.findings.codes import SOURCE_IMAGE
-from vitad_med.findings.making import NOTICE, Making, copy_loss, to_bytes
+from vitad_med.findings.making import ENCODINGS, NOTICE, Making, copy_loss, to_bytes
 from vitad_med.findings.overlay import draw_overlay
 
 
 def make_capture(making: Making, picture: NDArray[np.uint8], values: NDArray[np.float32]) -> bytes:
-    """RGB of the radiograph's own size, not compressed.
+    """RGB of the radiograph's own size.
 
     Args:
         making: what it is made of.
@@ -40,6 +40,7 @@ def make_capture(making: Making, picture: NDArray[np.uint8], values: NDArray[np.
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # of the right form; the source's own replaces it
         study_instance_uid=source.study,
+        transfer_syntax_uid=ENCODINGS[making.encoding],
         **common,
     )
     made.ConversionType = "WSD"

@@ -11,6 +11,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
 from vitad_med.data.dicom.codes import MANUFACTURER
 from vitad_med.findings.finding import Finding, Provenance
@@ -23,6 +24,11 @@ NOTICE = "not for clinical use"
 
 NO_MOMENT = datetime(1900, 1, 1)
 """Stands where the standard wants a date and there is to be none (PS3.15 E.1.1: a dummy value)."""
+
+UNCOMPRESSED = "uncompressed"
+
+ENCODINGS: Mapping[str, str] = {UNCOMPRESSED: ExplicitVRLittleEndian, "jpegls": JPEGLSLossless}
+"""Transfer syntaxes that pixels in colour or grey can have, all without loss, by the names that options have."""
 
 SERIES: Mapping[str, tuple[int, str]] = {
     "sc": (9801, "Anomaly overlay"),
@@ -44,6 +50,7 @@ class Making:
         provenance: what found it.
         regions: of the finding, at the radiograph's geometry.
         region_share: with which they were found.
+        encoding: of pixels in colour or grey, one of :data:`ENCODINGS`.
     """
 
     source: Source
@@ -51,6 +58,7 @@ class Making:
     provenance: Provenance
     regions: list[Region]
     region_share: float
+    encoding: str = UNCOMPRESSED
 
     @property
     def moment(self) -> datetime:
@@ -59,7 +67,7 @@ class Making:
 
     def uid(self, role: str) -> str:
         """UID of an object of this radiograph, or of a part of one."""
-        return derived_uid(role, self.source.uid, self.provenance, self.region_share)
+        return derived_uid(role, self.source.uid, self.provenance, self.region_share, self.encoding)
 
     def tracking(self, number: int) -> tuple[str, str]:
         """UID and name by which all objects call a region, counted from 1."""
@@ -72,7 +80,9 @@ class Making:
         # A presentation state has a date of creation in place of one of its content.
         content = {"content_date": moment.strftime("%Y%m%d"), "content_time": moment.strftime("%H%M%S")}
         return {
-            "series_instance_uid": derived_uid(f"series {kind}", self.source.study, self.provenance, self.region_share),
+            "series_instance_uid": derived_uid(
+                f"series {kind}", self.source.study, self.provenance, self.region_share, self.encoding
+            ),
             "series_number": number,
             "sop_instance_uid": self.uid(kind),
             "instance_number": max(1, int(self.source.image.get("InstanceNumber") or 1)),

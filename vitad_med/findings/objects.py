@@ -14,7 +14,7 @@ from vitad_med.data.dicom.windows import FIRST, Voi
 from vitad_med.errors import ConfigError
 from vitad_med.findings.capture import make_capture
 from vitad_med.findings.finding import Finding, Provenance
-from vitad_med.findings.making import Making
+from vitad_med.findings.making import ENCODINGS, UNCOMPRESSED, Making
 from vitad_med.findings.presentation import make_presentation
 from vitad_med.findings.regions import REGION_SHARE, find_regions, original_geometry
 from vitad_med.findings.report import make_report
@@ -35,6 +35,7 @@ def make_objects(
     region_share: float = REGION_SHARE,
     key: SiteKey | None = None,
     window: str = FIRST,
+    encoding: str = UNCOMPRESSED,
 ) -> dict[str, bytes]:
     """Make the DICOM objects of one radiograph; the same arguments give the same bytes.
 
@@ -51,25 +52,28 @@ def make_objects(
         region_share: share of an image's pixels that its regions take together.
         key: the site's; given, the objects name the patient, the study and the radiograph by it alone.
         window: with which the file was scored (:func:`vitad_med.data.dicom.windows.choose`); ``gsps`` shows it.
+        encoding: of the pixels of ``sc`` and ``seg_fractional``, one of :data:`.making.ENCODINGS`; no loss with any.
 
     Returns:
         The bytes of a DICOM file a kind. Absent are ``seg`` and ``gsps`` where there is no region, because nothing is
         flagged or the map is constant, and ``seg_fractional`` where the map is constant.
 
     Raises:
-        ConfigError: an unknown kind, a picture that is missing, a share out of its range.
+        ConfigError: an unknown kind or encoding, a picture that is missing, a share out of its range.
         DataError: the source has no UIDs to refer to, or picture or map do not fit it.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ConfigError(f"output '{unknown[0]}' is unknown: use {', '.join(KINDS)}")
+    if encoding not in ENCODINGS:
+        raise ConfigError(f"encoding '{encoding}' is unknown: use {', '.join(ENCODINGS)}")
     with quiet():
         radiograph = read_source(source, key)
         # Most images are not flagged, and a report of theirs needs no map.
         drawn = bool(finding.flagged) or "sc" in kinds or "seg_fractional" in kinds
         values = original_geometry(finding.map, radiograph.shape) if drawn else finding.map
         regions = find_regions(values, region_share) if finding.flagged else []
-        making = Making(radiograph, finding, provenance, regions, region_share)
+        making = Making(radiograph, finding, provenance, regions, region_share, encoding)
         voi = read_voi(source, window) if regions and "gsps" in kinds else None
         made = {kind: _make(kind, making, values, picture, voi) for kind in KINDS if kind in kinds}
     return {kind: file for kind, file in made.items() if file is not None}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vitad_med.data.dicom.codes import MANUFACTURER
 from vitad_med.findings.codes import ABNORMAL, ARTIFICIAL_INTELLIGENCE
-from vitad_med.findings.making import NOTICE, Making, copy_loss, to_bytes
+from vitad_med.findings.making import ENCODINGS, NOTICE, UNCOMPRESSED, Making, copy_loss, to_bytes
 
 LEVELS = 255
 
@@ -70,6 +70,7 @@ def _make(
         segmentation_type=segmentation_type,
         segment_descriptions=[segment],
         max_fractional_value=LEVELS,
+        transfer_syntax_uid=ENCODINGS[making.encoding if kind == "seg_fractional" else UNCOMPRESSED],
         content_label="ANOMALY",
         content_description=f"{label}; {NOTICE}"[:64],
         **making.common(kind),

@@ -20,6 +20,7 @@ from vitad_med.data.intensity import from_unit_range, to_unit_range
 from vitad_med.durable import write_file
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.findings.finding import Finding, Provenance
+from vitad_med.findings.making import UNCOMPRESSED
 from vitad_med.findings.objects import make_objects
 from vitad_med.reporting.page.thumbnails import XRAY_SIZE, make_thumbnail
 from vitad_med.site.key import SiteKey
@@ -104,6 +105,7 @@ class Outputs:
         provenance: of the objects.
         deidentify: key under which patients in DICOM objects are renamed; None copies the patient.
         window: with which the files are decoded.
+        encoding: of the pixels of DICOM objects, see :func:`~vitad_med.findings.objects.make_objects`.
     """
 
     folder: Path
@@ -114,6 +116,7 @@ class Outputs:
     provenance: Provenance
     deidentify: SiteKey | None = None
     window: str = FIRST
+    encoding: str = UNCOMPRESSED
 
 
 def decode(source: Source, decoding: Decoding) -> Decoded:
@@ -188,6 +191,7 @@ def _objects(
             region_share=outputs.region_share,
             key=outputs.deidentify,
             window=outputs.window,
+            encoding=outputs.encoding,
         )
 
     with quiet():

@@ -69,6 +69,7 @@ class Inputs:
                 "window": settings.window,
                 "region_share": settings.region_share,
                 "deidentify": settings.deidentify,
+                "encoding": settings.encoding,
             }
         )
 

@@ -174,6 +174,7 @@ class Session:
                 provenance=provenance,
                 deidentify=self.key if settings.deidentify else None,
                 window=settings.window,
+                encoding=settings.encoding,
             ),
             settings.batch_size,
         )

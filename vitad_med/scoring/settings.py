@@ -9,6 +9,7 @@ from typing import Any
 
 from vitad_med.data.dicom.windows import FIRST
 from vitad_med.errors import ConfigError
+from vitad_med.findings.making import ENCODINGS, UNCOMPRESSED
 from vitad_med.findings.objects import KINDS
 
 OUTPUTS = ("worklist", "parquet", "report", "maps", *KINDS)
@@ -34,6 +35,7 @@ class ScoreSettings:
         region_share: share of the picture that the regions of a flagged image take at most, in (0, 1).
         thumbnails: pictures in the report, of the highest scores.
         deidentify: rename the patients in DICOM objects.
+        encoding: of the pixels of DICOM objects: ``uncompressed`` or ``jpegls``.
         resume: go on with the run in ``out``.
         engine: ``local`` or ``ray``.
     """
@@ -52,6 +54,7 @@ class ScoreSettings:
     region_share: float = 0.05
     thumbnails: int = 200
     deidentify: bool = False
+    encoding: str = UNCOMPRESSED
     resume: bool = False
     engine: str = "local"
 
@@ -61,6 +64,8 @@ class ScoreSettings:
             raise ConfigError(f"--outputs: '{unknown[0]}' is none of {', '.join(OUTPUTS)}")
         if not 0 < self.region_share < 1:
             raise ConfigError(f"--region_share is {self.region_share}, but must be between 0 and 1")
+        if self.encoding not in ENCODINGS:
+            raise ConfigError(f"--encoding is '{self.encoding}', but must be one of {', '.join(ENCODINGS)}")
         if self.batch_size < 1:
             raise ConfigError(f"--batch_size is {self.batch_size}, but must be at least 1")
 
