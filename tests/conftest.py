@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -52,6 +53,16 @@ def seeded() -> Iterator[None]:
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports half of torch's compiler
         torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Undo what commands do to the root logger, whose process is theirs: a bundle's logging.conf has its handlers."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
