@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -135,12 +136,15 @@ def test_the_loss_sees_the_chosen_images_only(network: ProxyNetwork, images: Ten
     chosen = torch.tensor([True] * 3 + [False] * 5)
     other = images.clone()
     other[3:] = 0.5
-    # Updates this small leave the network what it is.
-    first = TestTimeAdapter(network, Tent(), learning_rate=1e-12).step(images, chosen)
+
+    def adapter() -> TestTimeAdapter:
+        return TestTimeAdapter(copy.deepcopy(network), Tent(), learning_rate=1e-12)
+
+    first = adapter().step(images, chosen)
     assert len(first.after.logits) == 8
-    second = TestTimeAdapter(network, Tent(), learning_rate=1e-12).step(other, chosen)
+    second = adapter().step(other, chosen)
     assert first.loss == pytest.approx(second.loss, rel=1e-5)
-    whole = TestTimeAdapter(network, Tent(), learning_rate=1e-12).step(other)
+    whole = adapter().step(other)
     assert whole.loss != pytest.approx(second.loss, rel=1e-3)
 
 
