@@ -170,6 +170,17 @@ def test_other_features_than_those_of_the_fit_are_refused() -> None:
             model(wrong)
 
 
+@pytest.mark.parametrize("channels", [1, 100, 270])  # one tile on the diagonal, and several
+def test_it_follows_to_another_number_format(channels: int) -> None:
+    train, test = torch.randn(40, channels, 2, 2), torch.randn(3, channels, 2, 2)
+    model = fitted(train, double=False)
+    single = model(test)
+    double = model.double()(test)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=0)
+    assert not [name for name in model.state_dict() if "invert" in name]  # a file does not hold them
+
+
 def test_it_is_made_again_from_its_tensors() -> None:
     train, test = torch.randn(20, 140, 1, 2), torch.randn(2, 140, 1, 2)
     model = fitted(train, double=False)
