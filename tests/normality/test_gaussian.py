@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
+import pickle
 import subprocess
 import sys
 
@@ -14,7 +16,7 @@ from scipy.spatial.distance import mahalanobis
 from torch import Tensor
 
 from vitad_med.errors import ConfigError, DataError
-from vitad_med.normality.gaussian import GaussianFit, PositionGaussian, factorise
+from vitad_med.normality.gaussian import GaussianFit, PositionGaussian, factorise, invert_lower
 
 
 def fitted(features: Tensor, epsilon: float = 0.01, double: bool = True) -> PositionGaussian:
@@ -178,7 +180,41 @@ def test_it_follows_to_another_number_format(channels: int) -> None:
     double = model.double()(test)
     assert double.dtype == torch.float64
     torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=0)
-    assert not [name for name in model.state_dict() if "invert" in name]  # a file does not hold them
+
+
+def test_what_is_made_of_the_factors_goes_with_them() -> None:
+    test = torch.randn(3, 6, 2, 2)
+    model, other = fitted(torch.randn(40, 6, 2, 2)), fitted(torch.randn(40, 6, 2, 2) * 3 + 1)
+    empty = len(pickle.dumps(model))
+    parent = torch.nn.Sequential(model)
+    model(test)
+    assert len(pickle.dumps(model)) == empty
+    assert torch.equal(copy.deepcopy(model)(test), model(test))
+    parent.load_state_dict(torch.nn.Sequential(other).state_dict())
+    assert torch.equal(model(test), other(test))
+
+
+def test_gradients_flow_to_the_features_whoever_called_before() -> None:
+    model = fitted(torch.randn(40, 6, 2, 2))
+    with torch.inference_mode():
+        model(torch.randn(1, 6, 2, 2))
+    test = torch.randn(2, 6, 2, 2, requires_grad=True)
+    model(test).sum().backward()
+    assert bool((test.grad.abs() > 0).all())
+
+
+def test_triangles_are_inverted_in_double_precision() -> None:
+    draw = torch.Generator().manual_seed(0)
+    lower = torch.randn(4, 60, 60, generator=draw).tril(-1) * 0.3 + torch.eye(60)  # its inverse has large entries
+    exact = torch.linalg.inv(lower.double())
+    found = invert_lower(lower)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact.float(), rtol=0, atol=float(exact.abs().max()) * 1e-7)
+
+
+def test_half_precision_is_not_factorised() -> None:
+    with pytest.raises(RuntimeError, match="Half"):
+        factorise(4 * torch.eye(3, dtype=torch.float16)[None])
 
 
 def test_it_is_made_again_from_its_tensors() -> None:

@@ -3,14 +3,14 @@
 No covariance is inverted: with its Cholesky factor L, the distance of x is the norm of y in L y = x - mean. That is
 more accurate than an inverse, and works where torch's batched LU on CPUs crashes. The triangular solve goes tile by
 tile; the tiles on the diagonal, of at most 128 channels, are inverted once in float64, so that each step is a batched
-matrix product, which CPUs and GPUs do faster than many small solves.
+matrix product, which is faster than many small solves.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,13 +85,13 @@ class PositionGaussian(NormalityModel):
         """Eq. 3: [B, 1, h, w] of features [B, D, h, w], in the number format of the factors."""
         batch = len(features)
         arranged = features.flatten(2).permute(2, 0, 1)  # [P, B, D]
-        factor, inverses = self.factor, self._inverses()
-        squares = self.mean.new_zeros(len(arranged), batch)
-        for part in chunks(len(arranged), batch * self.channels * 3 * self.mean.element_size(), CACHED):
-            rest = self.mean.new_empty(len(arranged[part]), batch, self.channels)
-            torch.sub(arranged[part], self.mean[part, None], out=rest)  # each position's rows side by side
+        factor, inverses, dtype = self.factor, self._inverses(), self.mean.dtype
+        squares = []
+        budget = CACHED if arranged.device.type == "cpu" else 64 * CACHED  # GPUs want few large steps
+        for part in chunks(len(arranged), batch * self.channels * 3 * self.mean.element_size(), budget):
+            rest = arranged[part].to(dtype).contiguous() - self.mean[part, None]
             whitened: dict[int, Tensor] = {}
-            remainder = rest
+            total, remainder = rest.new_zeros(rest.shape[:2]), rest
             for rows, columns, tile in factor:  # forward substitution, tile by tile
                 if columns.start == 0:
                     remainder = rest[:, :, rows]
@@ -99,15 +99,31 @@ class PositionGaussian(NormalityModel):
                     remainder = remainder - torch.bmm(whitened[columns.start], tile[part].mT)
                     continue
                 whitened[rows.start] = torch.bmm(remainder, inverses[rows.start][part].mT)
-                squares[part] += whitened[rows.start].square().sum(dim=2)
-        return squares.sqrt().T.reshape(batch, 1, *self.grid)
+                total = total + whitened[rows.start].square().sum(dim=2)
+            squares.append(total)
+        return torch.cat(squares).sqrt().T.reshape(batch, 1, *self.grid)
 
     def _inverses(self) -> dict[int, Tensor]:
         """Inverses of the factors' tiles on the diagonal by their first row, made at the first call."""
-        first = self._inverted.get(0)
-        if first is None or (first.device, first.dtype) != (self.mean.device, self.mean.dtype):
-            self._inverted = {rows.start: invert_lower(tile) for rows, columns, tile in self.factor if rows == columns}
+        if not self._inverted:
+            with torch.inference_mode(False), torch.no_grad():  # whoever calls first, the next may want gradients
+                diagonal = {rows.start: tile for rows, columns, tile in self.factor if rows == columns}
+                self._inverted = {start: invert_lower(tile) for start, tile in diagonal.items()}
         return self._inverted
+
+    # Inverses belong to the factors as they were: they go when factors move, change their type, or are read anew.
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PositionGaussian:
+        self._inverted = {}
+        super()._apply(fn, recurse)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._inverted = {}
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_inverted": {}}
 
 
 class GaussianFit:
@@ -228,7 +244,8 @@ def factorise(covariances: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cholesky(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Lower factors, and which of them are none, or have pivots that are only rounding."""
-    lower, failed = (_cholesky_cpu if matrices.device.type == "cpu" else _cholesky_batched)(matrices)
+    lapack_takes_it = matrices.device.type == "cpu" and matrices.dtype in (torch.float32, torch.float64)
+    lower, failed = (_cholesky_cpu if lapack_takes_it else _cholesky_batched)(matrices)
     smallest = lower.diagonal(dim1=1, dim2=2).amin(dim=1).square()
     largest = matrices.diagonal(dim1=1, dim2=2).amax(dim=1)
     return lower, failed | ~(smallest > PIVOT * largest)
