@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 import torch
 from _machine import describe_machine
 from scipy.ndimage import gaussian_filter
@@ -218,6 +219,7 @@ def memory(names: list[str]) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)  # numpy's and scipy's BLAS
     if options.memory_of:
         memory_of(options.memory_of[0], int(options.memory_of[1]))
         return

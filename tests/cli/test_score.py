@@ -63,6 +63,9 @@ def test_from_another_folder_with_a_table_and_files(files: Path, bundle: str, tm
         (["--set", "device"], "write KEY=VALUE"),
         (["--calibration", "none.json"], "none.json does not exist"),
         (["--weights", "nothing.pt"], "nothing.pt"),
+        (["--device", "toaster"], "--device is 'toaster', but must be auto or a torch device"),
+        (["--device", "cuda:99"], "--device is 'cuda:99', but must be a device that this machine has: cpu"),
+        (["--set", "image_size=0"], "--image_size is 0"),
     ],
 )
 def test_mistakes_are_sentences(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,29 @@ def test_only_what_is_missing_is_sent(serve: Serve, make: Make, key: SiteKey) ->
         assert send(find_objects(first.parent)[0], store, ledger).stored == 1
     with Ledger(first.parent / "sent.jsonl", "elsewhere", key) as ledger:
         assert send(find_objects(first.parent)[0], store, ledger).stored == 2
+
+
+def test_a_line_is_on_disk_before_the_next_object_is_sent(
+    serve: Serve, make: Make, key: SiteKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    class Taken(list[str]):
+        def append(self, name: str) -> None:
+            steps.append("taken")
+
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("sent.jsonl"):
+            steps.append("synced")
+        real(descriptor)
+
+    store, (files, _) = serve(taken=Taken()), find_objects(make(1, 2)[0].parent)
+    with Ledger(tmp_path / "sent.jsonl", "there", key) as ledger:
+        monkeypatch.setattr(os, "fsync", fsync)
+        send(files, store, ledger)
+    assert steps == ["taken", "synced"] * 2
 
 
 def test_a_ledger_that_was_cut_off_is_read_and_goes_on(make: Make, key: SiteKey, tmp_path: Path) -> None:

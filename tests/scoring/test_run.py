@@ -150,12 +150,12 @@ def test_a_folder_with_a_run_is_not_written_over(score: Score) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ({"batch_size": 4}, "config_digest"),
+        ({"batch_size": 4}, "batch_size"),
         ({"outputs": ("worklist",)}, "outputs"),
-        ({"window": "none"}, "config_digest"),
-        ({"region_share": 0.1}, "config_digest"),
-        ({"deidentify": True}, "config_digest"),
-        ({"encoding": "jpegls"}, "config_digest"),
+        ({"window": "none"}, "window"),
+        ({"region_share": 0.1}, "region_share"),
+        ({"deidentify": True}, "deidentify"),
+        ({"encoding": "jpegls"}, "encoding"),
     ],
 )
 def test_a_resumed_run_has_the_settings_of_the_first(score: Score, change: dict[str, object], key: str) -> None:
@@ -173,7 +173,7 @@ def test_what_the_bundle_is_meant_for_belongs_to_the_run(score: Score, repo_root
     metadata = json.loads(path.read_text())
     metadata["network_data_format"]["inputs"]["image"]["ages"]["youngest"] = 10
     path.write_text(json.dumps(metadata))
-    with pytest.raises(ConfigError, match="'config_digest' was"):
+    with pytest.raises(ConfigError, match=r"'intended_use\.youngest' was"):
         score(bundle=bundle, resume=True)
 
 

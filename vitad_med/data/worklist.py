@@ -18,11 +18,12 @@ from vitad_med.data.dicom.codes import DICOMDIR
 from vitad_med.data.dicom.header import Header, read_header
 from vitad_med.data.dicom.intended_use import IntendedUse
 from vitad_med.data.dicom.quiet import quiet
-from vitad_med.data.dicom.triage import Aside, Verdict, judge
+from vitad_med.data.dicom.triage import OWN, Aside, Verdict, judge
 from vitad_med.data.dicom.views import view_of
 from vitad_med.data.folders import IMAGE_SUFFIXES
 from vitad_med.data.image_io import is_dicom
 from vitad_med.data.nifti import SUFFIXES as NIFTI
+from vitad_med.data.own_runs import in_own_run
 from vitad_med.data.pictures import judge_picture
 from vitad_med.errors import DataError
 
@@ -228,7 +229,7 @@ def _picture(name: str, path: Path, intended: IntendedUse) -> Item:
     """A picture says nothing of its patient; the first folder stands for one, as in ``image_folder``."""
     stem = name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else name.rpartition(".")[0]
     patient = name.split("/")[0] if "/" in name else stem
-    verdict = judge_picture(path)
+    verdict = Verdict(Aside.OWN_OUTPUT, OWN) if in_own_run(path) else judge_picture(path)
     if verdict.aside is not None:
         return Item(name, path, verdict)
     case = Case(name, patient, path, PICTURES, "test", label=0)

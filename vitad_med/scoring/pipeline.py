@@ -153,7 +153,8 @@ class Pipeline:
                 rows.append(entry.row.aside(Aside.NOT_FINITE, "the network's answer is no finite number"))
                 futures.append(None)
             else:
-                rows.append(entry.row.scored(finding.score, finding.p_value, finding.flagged, image.intensities))
+                row = entry.row.scored(finding.score, finding.p_value, finding.flagged, image.intensities)
+                rows.append(row.noted(image.notes))
                 futures.append(workers.submit(write_outputs, entry.source, finding, image, self.outputs))
         return _Writing(number, rows, futures)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import importlib.metadata
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from vitad_med import __version__
@@ -54,35 +55,38 @@ class Inputs:
     pipeline: Mapping[str, Any]
     backend: Mapping[str, Any]
 
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """What changes a DICOM object, model, calibration and software aside; plain values as JSON reads them."""
+        settings, bundle = self.settings, self.bundle
+        values = {
+            "batch_size": settings.batch_size,
+            "window": settings.window,
+            "region_share": settings.region_share,
+            "deidentify": settings.deidentify,
+            "encoding": settings.encoding,
+            **{f"pipeline.{key}": value for key, value in self.pipeline.items()},
+            **{f"backend.{key}": value for key, value in self.backend.items()},
+            # What lies within decides on p-value and flag.
+            "bundle": bundle.name,
+            "version": bundle.version,
+            **{f"intended_use.{key}": value for key, value in asdict(bundle.intended).items()},
+        }
+        return dict(json.loads(json.dumps(values, default=str)))
+
     @property
     def digest(self) -> str:
-        """SHA-256 of what changes a DICOM object, model, calibration and software aside."""
-        settings, bundle = self.settings, self.bundle
-        return config_digest(
-            {
-                "pipeline": dict(self.pipeline),
-                "backend": dict(self.backend),
-                # What lies within decides on p-value and flag.
-                "bundle": [bundle.name, bundle.version],
-                "intended_use": asdict(bundle.intended),
-                "batch_size": settings.batch_size,
-                "window": settings.window,
-                "region_share": settings.region_share,
-                "deidentify": settings.deidentify,
-                "encoding": settings.encoding,
-            }
-        )
+        """SHA-256 of :attr:`values`."""
+        return config_digest(self.values)
 
     def record(self, calibration_digest: str, key: SiteKey, files: str, created: str) -> dict[str, Any]:
         """All that the bytes of a run depend on, plain values, nothing of this machine or of a patient."""
         return {
             "created": created,
-            "bundle": self.bundle.name,
-            "version": self.bundle.version,
+            **self.values,
             "model_digest": self.bundle.model_digest,
             "calibration_digest": calibration_digest,
             "software_digest": software().digest,
-            "config_digest": self.digest,
             "outputs": list(self.settings.outputs),
             "thumbnails": self.settings.thumbnails,
             "site_key": key.id,

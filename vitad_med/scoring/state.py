@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vitad_med.data.own_runs import RECORD, SCHEMA_FAMILY, STATE
 from vitad_med.digests import first_difference
 from vitad_med.durable import append, complete_lines, storage_error, sweep, write_file
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.scoring.rows import Row
 
-FOLDER = "state"
-RECORD, BATCHES, LOCK = "run.json", "batches.jsonl", ".lock"
-SCHEMA = "vitad_med/score/2"
+FOLDER = STATE
+BATCHES, LOCK = "batches.jsonl", ".lock"
+SCHEMA = SCHEMA_FAMILY + "3"
 KEPT = ("created",)
 """What a resumed run takes from the first one instead of being refused for it."""
 

@@ -85,6 +85,15 @@ def test_what_a_file_without_a_window_gets() -> None:
     assert choose(windowed, "percentile", VALUES, ONCE, FULL) == percentile_window(VALUES, ONCE)
 
 
+def test_a_range_that_is_none_matters_to_those_who_ask_for_it() -> None:
+    """RescaleSlope 0 gives such a range; a window of the file's own does not look at it."""
+    nothing = (5.0, 5.0)
+    chosen = choose(dataset(WindowCenter=550, WindowWidth=1024), FIRST, VALUES, ONCE, nothing)
+    assert (chosen.centre, chosen.width) == (550, 1024)  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="width 0"):
+        choose(dataset(), "none", VALUES, ONCE, nothing)
+
+
 def test_percentiles_of_counts_are_numpys() -> None:
     rng = np.random.default_rng(0)
     values, counts = rng.normal(size=40) * 100, rng.integers(1, 30, 40)

@@ -28,6 +28,9 @@ SMALLEST = 128
 LARGEST = 2**27
 """Pixels of an image that is decoded: 134 million, four times the largest detector's."""
 
+OWN = f"written by {MANUFACTURER}"
+"""Detail of own outputs."""
+
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -103,7 +106,7 @@ Refusal = tuple[Aside, str] | None
 
 def _is_image(header: Header) -> Refusal:
     if header.manufacturer.lower() == MANUFACTURER:
-        return Aside.OWN_OUTPUT, f"written by {MANUFACTURER}"
+        return Aside.OWN_OUTPUT, OWN
     if not header.has_pixels:
         return Aside.NOT_AN_IMAGE, "it holds no pixels"
     return None

@@ -100,20 +100,23 @@ def choose(dataset: Dataset, window: str, values: Values, counts: NDArray[np.int
 
 def declared(dataset: Dataset, window: str, full: tuple[float, float]) -> Voi | None:
     """As :func:`choose`, of the header alone; None where percentiles of the pixels are asked for."""
-    whole = Window(sum(full) / 2, max(full) - min(full), "LINEAR_EXACT", "full range of the stored bits")
     if window == NONE:
-        return whole
+        return _whole(full)
     if window == PERCENTILE:
         return None
     known: list[Voi] = [*_tables(dataset), *_windows(dataset)]
     if window == FIRST:
         if known:
             return known[0]
-        return whole if int(dataset.BitsStored) <= 8 else None
+        return _whole(full) if int(dataset.BitsStored) <= 8 else None
     for voi in known:
         if voi.name == window:
             return voi
     raise ConfigError(f"window '{window}' is none of the {len(known)} of this file")
+
+
+def _whole(full: tuple[float, float]) -> Window:
+    return Window(sum(full) / 2, max(full) - min(full), "LINEAR_EXACT", "full range of the stored bits")
 
 
 def percentile_window(values: Values, counts: NDArray[np.int64]) -> Window:

@@ -4,7 +4,7 @@ Three things are put differently than in torch, each equal to it but for roundin
 
 - Instance normalisation takes its means as matrix products, rows first. Runtimes add up a whole channel in one go;
   where it is nearly constant, as in black borders, the rounding of that sum is divided by a small standard deviation.
-- A Gaussian's triangular solve, which ONNX lacks, is a product with the inverse factor.
+- A Gaussian's triangular solve, which ONNX lacks, is one product with the whole inverse factor.
 - Antialiased resizing, which is linear along each axis, is a matrix product for each.
 """
 
