@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = settings_of(options, Path(options.folder), Path(options.out), options.resume)
     scored = score_folder(settings, tell=tell)
-    _print(scored)
+    _print(scored, settings.kinds)
     return OK
 
 
@@ -144,7 +145,7 @@ def tell(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def _print(scored: Scored) -> None:
+def _print(scored: Scored, kinds: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else MIN_WIDTH + 20, highlight=False)
     images = [row for row in scored.rows if row.score is not None]
     table = Table(title=f"{len(images)} of {len(scored.rows)} files scored", title_justify="left", box=None)
@@ -173,6 +174,9 @@ def _print(scored: Scored) -> None:
         console.print(f"set aside: {told}")
     if not judged:
         console.print("no threshold: scores rank images, and say of none that it is abnormal")
+        regions = [kind for kind in ("seg", "gsps") if kind in kinds]
+        if regions:
+            console.print(f"so no {' or '.join(regions)} objects, which hold regions of flagged images: vitad-med calibrate")
     for path in sorted(scored.out.iterdir()):
         if not path.name.startswith(".") and path.name != "state":
             console.print(f"  {path}", soft_wrap=True)

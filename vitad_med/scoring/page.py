@@ -195,10 +195,15 @@ def _record(row: Row) -> records.Row:
         age_band=age_band(row.age),
         columns=(
             ("manufacturer", row.manufacturer),
-            ("intended use", "within" if not row.outside else ", ".join(row.outside)),
-            ("notes", ", ".join(row.notes)),
+            ("intended use", "within" if not row.outside else _in_words(row.outside)),
+            ("notes", _in_words(row.notes)),
         ),
     )
+
+
+def _in_words(codes: tuple[str, ...]) -> str:
+    """Codes of the worklist as lines that a table can break."""
+    return ", ".join(codes).replace("_", " ")
 
 
 def _count(number: int, noun: str) -> str:
