@@ -87,6 +87,11 @@ def test_a_folder_without_an_image_to_judge_says_what_it_holds(
         calibrate_folder(replace(calibrating, source=folder), tell=quiet)
 
 
+def test_pictures_are_left_out_and_told(calibrating: ScoreSettings, nih_mini: Path) -> None:
+    with pytest.raises(DataError, match=r"112 files are pictures .* --data image_folder"):
+        calibrate_folder(replace(calibrating, source=nih_mini), false_positive_rate=0.2, check_fraction=0, tell=quiet)
+
+
 def test_only_held_out_patients(calibrating: ScoreSettings) -> None:
     asked = {"false_positive_rate": 0.5, "check_fraction": 0.0, "tell": quiet}
     part = replace(calibrating, overrides={"val_fraction": 0.4})

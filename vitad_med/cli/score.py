@@ -176,7 +176,9 @@ def _print(scored: Scored, kinds: Sequence[str]) -> None:
         console.print("no threshold: scores rank images, and say of none that it is abnormal")
         regions = [kind for kind in ("seg", "gsps") if kind in kinds]
         if regions:
-            console.print(f"so no {' or '.join(regions)} objects, which hold regions of flagged images: vitad-med calibrate")
+            console.print(
+                f"so no {' or '.join(regions)} objects, which hold regions of flagged images: vitad-med calibrate"
+            )
     for path in sorted(scored.out.iterdir()):
         if not path.name.startswith(".") and path.name != "state":
             console.print(f"  {path}", soft_wrap=True)

@@ -61,6 +61,10 @@ def calibrate_folder(
         rows = session.score(settings.source, settings.out).rows
         by_file = {session.key.name("file", item.name): item for item in items if item.header is not None}
         chosen, remarks = _chosen([row for row in rows if row.file in by_file or row.score is None])
+        pictures = sum(row.score is not None and row.file not in by_file for row in rows)
+        if pictures:
+            told = f"{pictures} files are pictures and no DICOM files, and left out: --data image_folder is for them."
+            remarks.append(Remark(told))
         if held_out:
             cases = [item.case for item in by_file.values() if item.case is not None]
             kept = {
