@@ -13,6 +13,7 @@ import torch.distributed as dist
 from vitad_med.augmentation.intensity import Augment
 from vitad_med.augmentation.multicrop import MultiCrop
 from vitad_med.digests import state_digest
+from vitad_med.engines.distributed import finish_processes
 from vitad_med.engines.loading import ImageArray, train_loader
 from vitad_med.engines.proxy_task import ProxyTask, Scorer
 from vitad_med.engines.proxy_trainer import ProxyTrainer, proxy_optimizer
@@ -50,7 +51,7 @@ def main(folder: Path) -> None:
     rank = dist.get_rank()
     content = {"before": before, "after": state_digest(network.state_dict()), "seen": task.seen, "crops": task.crops}
     (folder / f"{rank}.json").write_text(json.dumps(content))
-    dist.destroy_process_group()
+    finish_processes()
 
 
 if __name__ == "__main__":

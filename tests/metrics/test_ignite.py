@@ -125,6 +125,7 @@ def test_wrong_input() -> None:
 
 PROCESS = """
 import sys, torch, torch.distributed as dist
+from vitad_med.engines.distributed import finish_processes
 from vitad_med.metrics.ignite import ImageAUROC, ImageAveragePrecision, PixelAUROC, PixelAveragePrecision
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -139,7 +140,7 @@ for kind, batch in ((PixelAUROC, (maps, masks)), (PixelAveragePrecision, (maps, 
     values.append(metric.compute())
     assert metric.compute() == values[-1]
 print(*values)
-dist.destroy_process_group()
+finish_processes()
 """
 
 

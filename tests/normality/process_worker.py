@@ -13,6 +13,7 @@ from tests.normality.studies import SIZE, extractor
 from vitad_med.data.case import Case
 from vitad_med.data.shards import shard_name, shard_of
 from vitad_med.data.stream import CaseStream
+from vitad_med.engines.distributed import finish_processes
 from vitad_med.normality import NormalityFitting, choose_fit, process_shard
 
 
@@ -29,7 +30,7 @@ def main(images: Path, folder: Path) -> None:
     ).run()
     content = {"shard": shard, "seen": [case.case_id for case in own]}
     (folder / f"{dist.get_rank()}.json").write_text(json.dumps(content))
-    dist.destroy_process_group()
+    finish_processes()
 
 
 if __name__ == "__main__":

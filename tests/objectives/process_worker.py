@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from vitad_med.engines.distributed import finish_processes
 from vitad_med.objectives.dino import DINOLoss
 from vitad_med.objectives.msn import MSNLoss
 from vitad_med.objectives.sinkhorn import sinkhorn
@@ -32,4 +33,4 @@ if __name__ == "__main__":
     rank, size = dist.get_rank(), dist.get_world_size()
     torch.save(results(whole.chunk(size)[rank]), folder / f"{rank}.pt")
     dist.barrier()  # a process that leaves while another still talks to it ends that one
-    dist.destroy_process_group()
+    finish_processes()

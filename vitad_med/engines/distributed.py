@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -11,6 +12,9 @@ from torch import nn
 
 from vitad_med.errors import ConfigError
 from vitad_med.networks.state import save_model
+
+SETTLE_SECONDS = 0.2
+"""A thread gets the interpreter at once while another sleeps; this is a hundred times as long as it needs."""
 
 
 def start_processes(device: str) -> None:
@@ -50,6 +54,9 @@ def is_first() -> bool:
 
 
 def finish_processes() -> None:
-    """Leave the process group."""
+    """Leave the process group; nothing may be exchanged any more, and the process may end."""
     if dist.is_initialized():
+        # Threads of gloo still hold tensors of the last exchange and need the interpreter to let go of them. One that
+        # comes when the interpreter has ended aborts the process, so they get it now.
+        time.sleep(SETTLE_SECONDS)
         dist.destroy_process_group()
