@@ -13,6 +13,8 @@ from vitad_med.data.shifts import SHIFTS
 from vitad_med.errors import ConfigError
 
 Rule = Callable[[str, Any], None]
+EXPRESSION = ("$", "@", "%")
+"""How expressions and references of MONAI's configs begin."""
 MAX_SEED = 2**32 - 1  # numpy's legacy generator takes 32 bits
 
 
@@ -28,9 +30,9 @@ def check_types(declared: Any, given: Any, path: tuple[str, ...] = ()) -> None:
                 if not str(key).startswith("_"):
                     check_types(declared[key], given[key], (*path, str(key)))
         return
-    if isinstance(given, str) and given.startswith(("$", "@", "%")):
+    if isinstance(given, str) and given.startswith(EXPRESSION):
         return
-    if isinstance(declared, str) and declared.startswith(("$", "@", "%")):
+    if isinstance(declared, str) and declared.startswith(EXPRESSION):
         return
     name = "#".join(path)
     if given is None and name in NULLABLE:

@@ -9,7 +9,7 @@ from vitad_med.errors import ConfigError
 
 _MEANINGS = {
     "model_digest": "another model",
-    "pipeline_digest": "other settings (such as --window, --weights or a key of --set)",
+    "pipeline_digest": "other settings (such as --window or a key of --set)",
     "backend_digest": "another device or precision",
 }
 _SHORT = 12

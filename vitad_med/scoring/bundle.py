@@ -16,7 +16,7 @@ from torch import nn
 from vitad_med.bundles.errors import plain_errors
 from vitad_med.bundles.metadata import read_metadata
 from vitad_med.bundles.strict import check_keys, declared_config
-from vitad_med.bundles.values import check_types, check_values
+from vitad_med.bundles.values import EXPRESSION, check_types, check_values
 from vitad_med.data.dicom.intended_use import IntendedUse
 from vitad_med.errors import ConfigError
 
@@ -110,10 +110,8 @@ def _parser(root: Path, overrides: Mapping[str, Any]) -> ConfigParser:
     given = {key: value for key, value in parser.get().items() if key != ConfigParser.meta_key}
     check_keys(declared, given, config_name=f"'{root.name}/configs/{CONFIG}'", files=_NO_FILES)
     check_types(declared, given)
-    check_values({key: value for key, value in overrides.items() if not str(value).startswith(_CONFIG)})
+    check_values({key: value for key, value in overrides.items() if not str(value).startswith(EXPRESSION)})
     return parser
 
 
 _NO_FILES: Sequence[Path] = ()
-_CONFIG = ("$", "@", "%")
-"""How references and expressions of MONAI's configs begin."""

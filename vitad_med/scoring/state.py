@@ -16,7 +16,6 @@ from vitad_med.durable import append, complete_lines, storage_error, sweep, writ
 from vitad_med.errors import ConfigError, DataError
 from vitad_med.scoring.rows import Row
 
-FOLDER = STATE
 BATCHES, LOCK = "batches.jsonl", ".lock"
 SCHEMA = SCHEMA_FAMILY + "3"
 KEPT = ("created",)
@@ -47,7 +46,7 @@ class RunState:
     """
 
     def __init__(self, out: Path) -> None:
-        self.folder = out / FOLDER
+        self.folder = out / STATE
         self.record: dict[str, Any] = {}
         self.batches: list[list[Row]] = []
         self.lost = 0
@@ -92,7 +91,7 @@ class RunState:
         if path.exists() and not resume:
             raise ConfigError(f"'{self.folder.parent}' holds a run: --resume goes on with it, or choose another --out")
         if not path.exists():
-            others = [entry.name for entry in _entries(self.folder.parent) if entry.name != FOLDER]
+            others = [entry.name for entry in _entries(self.folder.parent) if entry.name != STATE]
             if others:
                 raise ConfigError(
                     f"'{self.folder.parent}' is not empty and holds no run to resume: choose another --out"

@@ -30,7 +30,7 @@ from vitad_med.networks.positions import PositionCache
 from vitad_med.networks.proxy import ProxyNetwork
 from vitad_med.networks.vit import patch_size
 from vitad_med.normality.detector import NormalityDetector
-from vitad_med.normality.gaussian import PositionGaussian
+from vitad_med.normality.gaussian import PositionGaussian, invert_lower
 from vitad_med.outputs import AnomalyOutput
 from vitad_med.scoring.backends.runtimes import INPUT, MAP, SCORE, missing
 from vitad_med.scoring.bundle import ScoringBundle
@@ -121,9 +121,7 @@ class WhitenedGaussian(nn.Module):
                 "with --backend torch, or fit with fewer channels_kept or a smaller grid."
             )
         self.grid, self.scale = model.grid, model.scale
-        lower = model.factor.dense(slice(None)).double().cpu()
-        unit = torch.eye(channels, dtype=torch.float64)
-        inverse = torch.stack([torch.linalg.solve_triangular(one, unit, upper=False) for one in lower])
+        inverse = invert_lower(model.factor.dense(slice(None)).double().cpu())
         self.register_buffer("mean", model.mean.float()[:, None])
         self.register_buffer("inverse", inverse.mT.float().contiguous())
 
