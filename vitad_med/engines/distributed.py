@@ -14,7 +14,7 @@ from vitad_med.errors import ConfigError
 from vitad_med.networks.state import save_model
 
 SETTLE_SECONDS = 0.2
-"""A thread gets the interpreter at once while another sleeps; this is a hundred times as long as it needs."""
+"""A thread gets the interpreter at once while another sleeps; this is far longer than it needs."""
 
 
 def start_processes(device: str) -> None:
